@@ -1,0 +1,13 @@
+/* The monotonic clock. Functions that decide by time take now_ms as a parameter; only loops read it. */
+#ifndef PORTALD_CLOCK_H
+#define PORTALD_CLOCK_H
+
+#include <stdint.h>
+
+/* Milliseconds of CLOCK_MONOTONIC: the same in every process of the machine. */
+int64_t clock_now_ms(void);
+
+/* Microseconds of CLOCK_MONOTONIC. */
+int64_t clock_now_us(void);
+
+#endif

@@ -1,0 +1,176 @@
+/* Messages between the processes of the daemon: framing, descriptor passing, typed encoding.
+ *
+ * A channel is a connected SOCK_STREAM UNIX socket. A frame is a fixed header (payload length, type,
+ * descriptor count; network byte order) and a payload of typed fields with exact lengths; nothing that
+ * lies in memory goes over as it lies. A frame that breaks a rule breaks the channel (-EPROTO): the
+ * reader closes it and, for a peer that is its child, has it restarted. doc/IPC.md lists who sends what.
+ */
+#ifndef PORTALD_IPC_H
+#define PORTALD_IPC_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "portald/addr.h"
+#include "portald/proto.h"
+
+struct plan_listener;
+
+#define IPC_MAX_PAYLOAD_BYTES ((size_t)4 * 1024 * 1024)
+#define IPC_MAX_FDS 4
+#define IPC_MAX_NAME_BYTES 4096
+
+enum ipc_type {
+	/* control -> supervisor */
+	IPC_SYNC_BEGIN = 1, /* struct ipc_sync: a plan, or a change of one, follows */
+	IPC_LISTENER_PUT,   /* struct plan_listener: open or change by key */
+	IPC_LISTENER_DEL,   /* key */
+	IPC_SYNC_END,       /* struct ipc_sync: what came since SYNC_BEGIN takes effect */
+	/* supervisor -> control */
+	IPC_SYNC_DONE, /* struct ipc_sync_done: listeners and rules of that generation are in force */
+	/* supervisor -> relay */
+	IPC_RELAY_LISTENER, /* struct ipc_relay_listener and one descriptor */
+	IPC_RELAY_BACKENDS, /* struct ipc_relay_backends */
+	IPC_RELAY_CLOSE,    /* listener slot */
+	/* supervisor <-> starter */
+	IPC_SPAWN,  /* struct ipc_spawn and the child's descriptors */
+	IPC_EXITED, /* struct ipc_exited */
+	/* control <-> starter */
+	IPC_FILES_GET, /* index of a --manifests path */
+	IPC_FILE,      /* struct ipc_file, and one descriptor unless it ends the list */
+	IPC_TYPES
+};
+
+/* SYNC_BEGIN and SYNC_END. */
+struct ipc_sync {
+	uint64_t generation; /* counts up from 1 with every sync of one control process */
+	bool full;           /* keys that are not put until SYNC_END are removed */
+};
+
+struct ipc_sync_done {
+	uint64_t generation;
+	uint32_t failed; /* listeners that could not be opened */
+	int32_t error;   /* steering: 0 or a negative errno */
+};
+
+/* A portal as the relay sees it: the original destination that a steered connection must have. */
+struct ipc_relay_listener {
+	uint32_t slot; /* stats index; names the listener in later messages */
+	enum proto proto;
+	bool check_destination;          /* refuse connections that were not redirected */
+	const char *key;                 /* for log lines */
+	const struct addr_port *portals; /* "any" address: the port on every address of the family */
+	size_t portal_count;
+};
+
+struct ipc_relay_backend {
+	struct addr_port at;
+	uint32_t slot; /* stats index */
+};
+
+struct ipc_relay_backends {
+	uint32_t slot; /* of the listener */
+	const struct ipc_relay_backend *backends;
+	size_t backend_count;
+};
+
+enum ipc_role { IPC_ROLE_CONTROL, IPC_ROLE_RELAY };
+
+struct ipc_spawn {
+	enum ipc_role role;
+	uint32_t index; /* of the relay; 0 for control */
+};
+
+struct ipc_exited {
+	enum ipc_role role;
+	uint32_t index;
+	int32_t status; /* as waitpid() gives it */
+};
+
+struct ipc_file {
+	const char *name; /* as it shall appear in messages; "" ends the list */
+	int32_t error;    /* 0, or a negative errno: the file (or, at the end, the path) can't be read */
+};
+
+/* ---- channels ---- */
+
+struct ipc_channel;
+
+/* A received frame. fds are the receiver's to take (set the entry to -1) or else closed by the channel
+ * at the next receive. payload is valid until then. */
+struct ipc_frame {
+	enum ipc_type type;
+	const uint8_t *payload;
+	size_t payload_bytes;
+	int fds[IPC_MAX_FDS];
+	size_t fd_count;
+};
+
+/* Takes fd and makes it non-blocking. */
+struct ipc_channel *ipc_channel_new(int fd);
+void ipc_channel_free(struct ipc_channel *channel); /* closes; NULL is fine */
+int ipc_channel_fd(const struct ipc_channel *channel);
+
+/* The next whole frame: 1 and *frame; 0 when more bytes are needed (-EAGAIN of the socket);
+ * -EPIPE when the peer has closed; -EPROTO and other negative errno: the channel is unusable. */
+int ipc_receive(struct ipc_channel *channel, struct ipc_frame *frame);
+
+/* Queues a frame (payload copied, fds duplicated) and writes what the socket takes. Never blocks; the
+ * queue is bounded by IPC_MAX_QUEUED_BYTES. Returns 0, or a negative errno: the channel is unusable. */
+#define IPC_MAX_QUEUED_BYTES ((size_t)256 * 1024 * 1024)
+int ipc_send(struct ipc_channel *channel, enum ipc_type type, const void *payload, size_t payload_bytes,
+	const int *fds, size_t fd_count);
+
+/* Writes more of the queue. Returns 0 or a negative errno. */
+int ipc_flush(struct ipc_channel *channel);
+
+/* True while the queue holds something: the caller then waits for writability and calls ipc_flush. */
+bool ipc_wants_write(const struct ipc_channel *channel);
+
+/* Waits until a frame comes or timeout_ms is over: for the simple loops of starter and the file
+ * requests of control. Returns as ipc_receive(), -ETIMEDOUT instead of 0. */
+int ipc_receive_wait(struct ipc_channel *channel, struct ipc_frame *frame, int timeout_ms);
+
+/* ---- typed send (encode and ipc_send) ---- */
+
+int ipc_send_sync(struct ipc_channel *channel, enum ipc_type type, const struct ipc_sync *sync);
+int ipc_send_sync_done(struct ipc_channel *channel, const struct ipc_sync_done *done);
+int ipc_send_listener_put(struct ipc_channel *channel, const struct plan_listener *listener);
+int ipc_send_listener_del(struct ipc_channel *channel, const char *key);
+int ipc_send_relay_listener(struct ipc_channel *channel, const struct ipc_relay_listener *listener, int fd);
+int ipc_send_relay_backends(struct ipc_channel *channel, const struct ipc_relay_backends *backends);
+int ipc_send_relay_close(struct ipc_channel *channel, uint32_t slot);
+int ipc_send_spawn(
+	struct ipc_channel *channel, const struct ipc_spawn *spawn, const int *fds, size_t fd_count);
+int ipc_send_exited(struct ipc_channel *channel, const struct ipc_exited *exited);
+int ipc_send_files_get(struct ipc_channel *channel, uint32_t index);
+int ipc_send_file(struct ipc_channel *channel, const struct ipc_file *file, int fd); /* fd -1: none */
+
+/* ---- typed decode: 0, or -EPROTO if the payload is not exactly one valid message ---- */
+
+/* Strings and arrays that a decoder returns live in storage, which the caller frees with
+ * ipc_storage_free() after use. */
+struct ipc_storage {
+	void *blocks[4];
+	size_t count;
+};
+void ipc_storage_free(struct ipc_storage *storage);
+
+int ipc_decode_sync(const struct ipc_frame *frame, struct ipc_sync *out);
+int ipc_decode_sync_done(const struct ipc_frame *frame, struct ipc_sync_done *out);
+/* A fresh listener, to be freed with plan_listener_free(). Checks bounds (plan.h), that the key is
+ * printable and that every address is of the listener's family; nothing more. */
+int ipc_decode_listener_put(const struct ipc_frame *frame, struct plan_listener **out);
+int ipc_decode_listener_del(const struct ipc_frame *frame, const char **key, struct ipc_storage *storage);
+int ipc_decode_relay_listener(
+	const struct ipc_frame *frame, struct ipc_relay_listener *out, struct ipc_storage *storage);
+int ipc_decode_relay_backends(
+	const struct ipc_frame *frame, struct ipc_relay_backends *out, struct ipc_storage *storage);
+int ipc_decode_relay_close(const struct ipc_frame *frame, uint32_t *slot);
+int ipc_decode_spawn(const struct ipc_frame *frame, struct ipc_spawn *out);
+int ipc_decode_exited(const struct ipc_frame *frame, struct ipc_exited *out);
+int ipc_decode_files_get(const struct ipc_frame *frame, uint32_t *index);
+int ipc_decode_file(const struct ipc_frame *frame, struct ipc_file *out, struct ipc_storage *storage);
+
+#endif

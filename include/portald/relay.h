@@ -1,0 +1,26 @@
+/* The relay: accepts on the listeners it is passed, picks a backend, dials, pumps bytes. One process per
+ * CPU; never heard of Kubernetes. It has no files, no resolver, no credentials.
+ *
+ * It is driven by messages from the supervisor (ipc.h: RELAY_LISTENER, RELAY_BACKENDS, RELAY_CLOSE) and
+ * ends when the channel is closed.
+ */
+#ifndef PORTALD_RELAY_H
+#define PORTALD_RELAY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct stats;
+
+struct relay_options {
+	uint32_t index; /* this relay's number: which counters in stats are its own */
+	/* Nonzero: called once before the first byte of a client is handled, after the relay has
+	 * allocated what it needs for its life (installs the seccomp filter). Returns 0 or -errno. */
+	int (*confine)(void);
+};
+
+/* Runs until the channel closes or a broken message arrives. Takes channel_fd. Returns the exit code of
+ * the process: 0 after a closed channel, 1 on failure. */
+int relay_run(const struct relay_options *options, struct stats *stats, int channel_fd);
+
+#endif

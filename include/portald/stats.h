@@ -1,0 +1,93 @@
+/* Shared counters: one memfd for the daemon, made by the supervisor, mapped by supervisor and relays for
+ * writing and by control for reading. Holds what must be seen across processes or outlive a relay.
+ *
+ * Slots are given out by the supervisor and named by index in messages. Pages that were never touched
+ * cost nothing, so the file is sized for the largest configuration.
+ *
+ * Who writes what: struct stats_listener_shared and stats_backend_shared are written by all relays with
+ * atomics; the per-relay counters are written by their relay alone (relaxed stores), so the hot path
+ * shares no cache line; readers add them up.
+ */
+#ifndef PORTALD_STATS_H
+#define PORTALD_STATS_H
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define STATS_MAX_LISTENERS 65536u
+#define STATS_MAX_BACKENDS 262144u
+#define STATS_MAX_RELAYS 64u
+
+/* Why a connection ended without having been served, or an attempt failed. */
+enum stats_failure {
+	STATS_FAIL_REFUSED,      /* attempt: the backend refused */
+	STATS_FAIL_UNREACHABLE,  /* attempt: no route, host or network unreachable */
+	STATS_FAIL_TIMEOUT,      /* attempt: no answer within the attempt's limit */
+	STATS_FAIL_RESOURCES,    /* attempt: out of descriptors, memory or local ports */
+	STATS_FAIL_NO_BACKEND,   /* connection: the Service has no usable endpoint */
+	STATS_FAIL_ALL_BACKENDS, /* connection: every endpoint was tried in vain */
+	STATS_FAIL_NOT_STEERED,  /* connection: came to the proxy port directly */
+	STATS_FAIL_DESCRIPTORS,  /* connection: refused for want of descriptors */
+	STATS_FAILURES
+};
+
+/* Shared by all relays. */
+struct stats_listener_shared {
+	_Atomic uint64_t cursor; /* round-robin: the number of picks so far */
+};
+
+struct stats_backend_shared {
+	_Atomic int64_t set_aside_until_ms; /* clock_now_ms() time; 0: not set aside */
+	_Atomic uint32_t set_aside_level;   /* consecutive failures: the pause doubles with each */
+};
+
+/* One relay's own counters of a listener. */
+struct stats_listener_counters {
+	_Atomic uint64_t accepted;
+	_Atomic uint64_t active;
+	_Atomic uint64_t bytes_in;  /* client to backend */
+	_Atomic uint64_t bytes_out; /* backend to client */
+	_Atomic uint64_t retries;   /* attempts after the first of a connection */
+	_Atomic uint64_t failures[STATS_FAILURES];
+};
+
+/* One relay's own counters of a backend. */
+struct stats_backend_counters {
+	_Atomic uint64_t connections;
+	_Atomic uint64_t active;
+	_Atomic uint64_t failures;
+};
+
+struct stats; /* a mapping of the file */
+
+/* Creates the memfd, sealed against resizing. Returns the descriptor or a negative errno. */
+int stats_create(void);
+
+/* Maps the file for writing, or only for reading. Returns NULL with errno set. Does not take fd. */
+struct stats *stats_map(int fd, int writable);
+void stats_unmap(struct stats *stats); /* NULL is fine */
+
+/* Slots; indices must be below the limits above. Never NULL. */
+struct stats_listener_shared *stats_listener_shared(struct stats *stats, uint32_t listener);
+struct stats_backend_shared *stats_backend_shared(struct stats *stats, uint32_t backend);
+struct stats_listener_counters *stats_listener(struct stats *stats, uint32_t relay, uint32_t listener);
+struct stats_backend_counters *stats_backend(struct stats *stats, uint32_t relay, uint32_t backend);
+
+/* Zeroes a slot in all relays' parts, before it is given out again (supervisor). */
+void stats_listener_reset(struct stats *stats, uint32_t listener);
+void stats_backend_reset(struct stats *stats, uint32_t backend);
+
+/* Zeroes what a dead relay had active (supervisor, before it starts the next one). */
+void stats_relay_reset_active(
+	struct stats *stats, uint32_t relay, uint32_t listener_count, uint32_t backend_count);
+
+/* Adds to a counter that this process alone writes. */
+static inline void stats_add(_Atomic uint64_t *counter, uint64_t amount)
+{
+	uint64_t value = atomic_load_explicit(counter, memory_order_relaxed);
+
+	atomic_store_explicit(counter, value + amount, memory_order_relaxed);
+}
+
+#endif

@@ -1,0 +1,78 @@
+/* Steering: how traffic for a portal gets to a proxy port. In this issue's back end: iptables.
+ *
+ * Rendering is pure: (rules wanted, what iptables-save printed) -> text for iptables-restore. Applying
+ * runs the firewall tools as children with a timeout and never blocks the caller's loop. Runs in the
+ * supervisor; the renderer also in `portald plan --rules`.
+ */
+#ifndef PORTALD_STEERING_H
+#define PORTALD_STEERING_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "portald/addr.h"
+#include "portald/plan.h"
+
+struct event_base;
+
+/* One portal and the proxy port that serves it. */
+struct steering_rule {
+	const char *key; /* the rule's comment: kube-proxy's ServicePortName */
+	enum proto proto;
+	struct plan_portal portal;
+	uint16_t proxy_port;
+};
+
+/* Everything that shall be in force, in the order in which it shall stand. */
+struct steering_rules {
+	struct steering_rule *rules;
+	size_t count;
+	struct addr bind_addr; /* --bind-address; "any" means REDIRECT, else DNAT to it */
+};
+
+/* What iptables-save printed for each table ("" if nothing). */
+struct steering_saved {
+	const char *nat;
+	const char *filter;
+};
+
+/* Text for `iptables-restore --noflush`: one transaction that makes our chains hold exactly rules, and
+ * puts our jumps where they belong if saved shows that they are missing, doubled or misplaced. Foreign
+ * rules are not named. saved NULL: as on a machine without any rules. The caller frees the text. */
+char *steering_iptables_render(const struct steering_rules *rules, const struct steering_saved *saved);
+
+/* Text that removes our jumps and chains, and only those that saved shows; "" if there are none. The
+ * caller frees it. */
+char *steering_iptables_render_cleanup(const struct steering_saved *saved);
+
+/* Which of the host's iptables is used. */
+enum steering_tool { STEERING_TOOL_AUTO, STEERING_TOOL_NFT, STEERING_TOOL_LEGACY };
+
+/* The steering engine of a running supervisor. Keeps one sync in flight; a newer set of rules waits for
+ * it and replaces one that waits. A failed sync is tried again with back-off (1 s doubling to 30 s). */
+struct steering;
+
+struct steering_options {
+	enum steering_tool tool;
+	int tool_timeout_ms; /* a tool that takes longer is killed and the sync counts as failed */
+	/* After each finished sync: error is 0 or a negative errno; detail quotes the tool (NULL if 0). */
+	void (*synced)(void *context, int error, const char *detail);
+	void *context;
+};
+
+/* Returns NULL and logs why if no iptables can be found or used. options is copied. */
+struct steering *steering_new(struct event_base *base, const struct steering_options *options);
+void steering_free(struct steering *steering); /* kills a tool in flight; leaves rules; NULL is fine */
+
+/* Asks for rules to be in force: copied, returns at once. The outcome comes by synced(). Also sees to
+ * it that each ClusterIP has a route on a host that has none to it (an offline laptop, a bare
+ * namespace), so that the host itself can connect to it. */
+void steering_apply(struct steering *steering, const struct steering_rules *rules);
+
+/* Removes everything of ours, synchronously, for `portald cleanup` and the end of the supervisor: from
+ * both iptables variants where they exist, our routes too. Idempotent. Returns 0 or a negative errno
+ * (logged). */
+int steering_cleanup(int tool_timeout_ms);
+
+#endif

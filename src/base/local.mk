@@ -1,0 +1,12 @@
+noinst_LIBRARIES += src/base/libbase.a
+src_base_libbase_a_SOURCES = \
+	include/portald/addr.h \
+	include/portald/clock.h \
+	include/portald/log.h \
+	include/portald/mem.h \
+	include/portald/proto.h \
+	src/base/addr.c \
+	src/base/clock.c \
+	src/base/log.c \
+	src/base/mem.c \
+	src/base/proto.c

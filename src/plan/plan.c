@@ -1,0 +1,1 @@
+#include "portald/plan.h"

@@ -1,0 +1,2 @@
+sbin_PROGRAMS += portald
+portald_SOURCES = src/main.c

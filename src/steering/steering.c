@@ -1,0 +1,1 @@
+#include "portald/steering.h"

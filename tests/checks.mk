@@ -1,0 +1,1 @@
+# Targets beside check: check-netns, lint, format, fuzz, bench, coverage.

@@ -1,0 +1,1 @@
+# Unit tests of the module base: programs are added to check_PROGRAMS.

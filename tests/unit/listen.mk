@@ -1,0 +1,1 @@
+# Unit tests of the module listen: programs are added to check_PROGRAMS.

@@ -1,0 +1,1 @@
+# Unit tests of the module source: programs are added to check_PROGRAMS.

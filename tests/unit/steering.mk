@@ -1,0 +1,1 @@
+# Unit tests of the module steering: programs are added to check_PROGRAMS.
