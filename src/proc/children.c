@@ -138,8 +138,8 @@ static void child_exited(struct child *child, int status)
 	child->running = false;
 	link_close(&child->link);
 	log_warning("a child ended", log_str("child", role_name(child->role)), log_int("index", child->index),
-		WIFSIGNALED(status) ? log_int("signal", WTERMSIG(status)) :
-				      log_int("code", WEXITSTATUS(status)));
+		WIFSIGNALED(status) ? log_int("signal", WTERMSIG(status))
+				    : log_int("code", WEXITSTATUS(status)));
 	if (clock_now_ms() - child->started_ms >= LONG_LIFE_MS)
 		child->delay_ms = DELAY_FIRST_MS;
 	child_schedule(child);

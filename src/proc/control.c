@@ -41,9 +41,9 @@ struct control {
  * rate-limited, since each is a different one. */
 static void print_finding(enum source_severity severity, const char *line)
 {
-	enum log_level level = severity == SOURCE_ERROR ? LOG_LEVEL_ERROR :
-		severity == SOURCE_WARNING	      ? LOG_LEVEL_WARNING :
-							LOG_LEVEL_INFO;
+	enum log_level level = severity == SOURCE_ERROR     ? LOG_LEVEL_ERROR
+			       : severity == SOURCE_WARNING ? LOG_LEVEL_WARNING
+							    : LOG_LEVEL_INFO;
 
 	log_each(level, "manifest", log_str("finding", line));
 }
@@ -67,7 +67,8 @@ static void send_change(void *context, enum plan_change kind, const struct plan_
 	else
 		rc = ipc_send_listener_put(channel, listener);
 	if (rc < 0) {
-		log_error("cannot send a listener", log_str("service", listener->key), log_errno("error", -rc));
+		log_error(
+			"cannot send a listener", log_str("service", listener->key), log_errno("error", -rc));
 		control_stop(control, 1);
 	}
 }
@@ -214,8 +215,8 @@ static void control_open(struct control *control)
 	control->poll = event_new(control->base, -1, EV_PERSIST, on_settled, control);
 	event_add(control->poll, &interval);
 	if (setup->inotify_fd >= 0) {
-		control->changed =
-			event_new(control->base, setup->inotify_fd, EV_READ | EV_PERSIST, on_changed, control);
+		control->changed = event_new(
+			control->base, setup->inotify_fd, EV_READ | EV_PERSIST, on_changed, control);
 		event_add(control->changed, NULL);
 	}
 }

@@ -36,8 +36,8 @@ static void manifests_add(void *context, const char *name, int fd, int error)
 	}
 	text.name = mem_strdup(name);
 	text.bytes = bytes;
-	manifests->texts = mem_grow(manifests->texts, manifests->count, &manifests->capacity,
-		sizeof(*manifests->texts));
+	manifests->texts =
+		mem_grow(manifests->texts, manifests->count, &manifests->capacity, sizeof(*manifests->texts));
 	manifests->texts[manifests->count++] = text;
 }
 
@@ -143,8 +143,8 @@ static void note_finding(void *context, const struct source_diag *diag)
 	findings->objects[findings->count++] = mem_strdup(diag->object);
 }
 
-static bool findings_name(const struct findings *findings, const char *kind, const char *namespace,
-	const char *name)
+static bool findings_name(
+	const struct findings *findings, const char *kind, const char *namespace, const char *name)
 {
 	char *object = mem_printf("%s %s/%s", kind, namespace, name);
 	bool found = false;
@@ -168,13 +168,13 @@ static bool has_service(const struct model_snapshot *snapshot, const struct mode
 static bool slice_is_kept(const struct findings *findings, const struct model_slice *slice)
 {
 	return findings_name(findings, "Service", slice->namespace, slice->service_name) ||
-		findings_name(findings, "Endpoints", slice->namespace, slice->service_name) ||
-		findings_name(findings, "EndpointSlice", slice->namespace, slice->name);
+	       findings_name(findings, "Endpoints", slice->namespace, slice->service_name) ||
+	       findings_name(findings, "EndpointSlice", slice->namespace, slice->name);
 }
 
 /* Returns decoded with the objects of last that errors left out put back. Takes decoded's reference. */
-static struct model_snapshot *keep_last_good(struct model_snapshot *decoded, struct model_snapshot *last,
-	const struct findings *findings)
+static struct model_snapshot *keep_last_good(
+	struct model_snapshot *decoded, struct model_snapshot *last, const struct findings *findings)
 {
 	struct model_builder *builder = model_builder_new();
 
@@ -203,8 +203,8 @@ struct model_snapshot *manifests_decode(const struct manifests *manifests, const
 	size_t *errors)
 {
 	struct findings findings = {.print = print};
-	struct source_result result = source_manifests_decode(manifests->texts, manifests->count,
-		&options->source, note_finding, &findings);
+	struct source_result result = source_manifests_decode(
+		manifests->texts, manifests->count, &options->source, note_finding, &findings);
 	struct model_snapshot *snapshot = result.snapshot;
 
 	*errors = result.error_count + manifests->unreadable;

@@ -58,7 +58,8 @@ static int refuse(const char *step, int error)
 {
 	log_error("cannot make a user and network namespace: set that right, or use --steering=none, which "
 		  "needs none",
-		log_str("forbidden_by", forbidding_setting()), log_str("step", step), log_errno("error", error));
+		log_str("forbidden_by", forbidding_setting()), log_str("step", step),
+		log_errno("error", error));
 	return -error;
 }
 

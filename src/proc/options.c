@@ -272,12 +272,14 @@ static const struct flag flags[] = {
 		"where NodePort Services get their nodePorts (30000-32767)"},
 	{"hostname-override", 0, "NAME", set_hostname, "this node's name (the host's name)"},
 	{.help = "How traffic gets here"},
-	{"steering", 0, "HOW", set_steering, "iptables: REDIRECT rules; none: listen on loopback only (iptables)"},
+	{"steering", 0, "HOW", set_steering,
+		"iptables: REDIRECT rules; none: listen on loopback only (iptables)"},
 	{"iptables-variant", 0, "WHICH", set_variant,
 		"auto, nft or legacy: auto takes what the host uses already (auto)"},
 	{"bind-address", 0, "ADDRESS", set_bind_address,
 		"the address that proxy ports listen on (0.0.0.0; 127.0.0.1 with --steering=none)"},
-	{"proxy-port-range", 0, "FIRST-LAST", set_proxy_ports, "the ports used as proxy ports (any free ones)"},
+	{"proxy-port-range", 0, "FIRST-LAST", set_proxy_ports,
+		"the ports used as proxy ports (any free ones)"},
 	{"keep-rules", 0, NULL, set_keep_rules, "leave the rules in force at exit"},
 	{"cleanup", 0, NULL, set_cleanup, "the same as the command cleanup"},
 	{.help = "Processes"},
@@ -303,7 +305,8 @@ void options_print_help(FILE *out)
 	fputs("portald: a userspace-mode service proxy for Kubernetes\n\n"
 	      "  portald [FLAGS] -f PATH            run as the node's service proxy\n"
 	      "  portald run [FLAGS] -f PATH [-- COMMAND...]\n"
-	      "                                     run COMMAND (a shell) where the Services can be reached,\n"
+	      "                                     run COMMAND (a shell) where the Services can be "
+	      "reached,\n"
 	      "                                     without root\n"
 	      "  portald plan [FLAGS] -f PATH       print what would be opened\n"
 	      "  portald cleanup                    remove all of portald's rules\n",
@@ -396,7 +399,8 @@ static int parse_flags(struct options *options, int argc, char **argv, FILE *err
 		const char *wrong;
 
 		if (!flag) {
-			fprintf(err, "portald: %s: unknown flag or missing value (try --help)\n", argv[optind - 1]);
+			fprintf(err, "portald: %s: unknown flag or missing value (try --help)\n",
+				argv[optind - 1]);
 			return -EINVAL;
 		}
 		wrong = flag->set(options, optarg);

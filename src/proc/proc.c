@@ -154,7 +154,8 @@ static int become_supervisor(const struct options *options, const struct title *
 
 static int check_privilege(const struct options *options)
 {
-	if (options->command != OPTIONS_DAEMON || options->steering == OPTIONS_STEERING_NONE || geteuid() == 0)
+	if (options->command != OPTIONS_DAEMON || options->steering == OPTIONS_STEERING_NONE ||
+		geteuid() == 0)
 		return 0;
 	log_error("rules need root: use `portald run`, or --steering=none");
 	return -EPERM;

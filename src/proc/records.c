@@ -10,13 +10,13 @@
 static bool cluster_ip_ok(const struct addr_port *at)
 {
 	return at->port != 0 && !addr_is_any(&at->addr) && !addr_is_loopback(&at->addr) &&
-		!addr_is_multicast(&at->addr) && !addr_is_link_local(&at->addr);
+	       !addr_is_multicast(&at->addr) && !addr_is_link_local(&at->addr);
 }
 
 static bool node_port_ok(const struct addr_port *at, const struct options *options)
 {
 	return addr_is_any(&at->addr) && at->port >= options->source.node_port_first &&
-		at->port <= options->source.node_port_last;
+	       at->port <= options->source.node_port_last;
 }
 
 /* Loopback is allowed: manifests on a laptop have backends there. */
@@ -32,8 +32,8 @@ int records_check(const struct plan_listener *record, const struct options *opti
 	for (size_t i = 0; i < record->portal_count; i++) {
 		const struct plan_portal *portal = &record->portals[i];
 
-		if (portal->kind == PLAN_PORTAL_CLUSTER_IP ? !cluster_ip_ok(&portal->at) :
-							     !node_port_ok(&portal->at, options))
+		if (portal->kind == PLAN_PORTAL_CLUSTER_IP ? !cluster_ip_ok(&portal->at)
+							   : !node_port_ok(&portal->at, options))
 			return -EPROTO;
 	}
 	for (size_t i = 0; i < record->backend_count; i++) {

@@ -31,6 +31,7 @@ void slots_give_back(struct slots *slots, uint32_t slot)
 		memmove(slots->freed, slots->freed + slots->head, slots->count * sizeof(*slots->freed));
 		slots->head = 0;
 	}
-	slots->freed = mem_grow(slots->freed, slots->head + slots->count, &slots->capacity, sizeof(*slots->freed));
+	slots->freed =
+		mem_grow(slots->freed, slots->head + slots->count, &slots->capacity, sizeof(*slots->freed));
 	slots->freed[slots->head + slots->count++] = slot;
 }

@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 struct slots {
-	uint32_t next;   /* below it, all have been in use */
+	uint32_t next; /* below it, all have been in use */
 	uint32_t limit;
 	uint32_t *freed; /* oldest first, from freed[head] */
 	size_t head, count, capacity;

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -62,14 +63,15 @@ static void watch_path(const struct starter *starter, const char *path)
 {
 	char directory[PATH_MAX];
 	const char *slash = strrchr(path, '/');
-	uint32_t events = IN_CLOSE_WRITE | IN_MOVED_FROM | IN_MOVED_TO | IN_CREATE | IN_DELETE | IN_DELETE_SELF |
-		IN_MOVE_SELF | IN_ONLYDIR;
+	uint32_t events = IN_CLOSE_WRITE | IN_MOVED_FROM | IN_MOVED_TO | IN_CREATE | IN_DELETE |
+			  IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR;
 
 	if (starter->setup->inotify_fd < 0)
 		return;
 	if (inotify_add_watch(starter->setup->inotify_fd, path, events) >= 0 || errno != ENOTDIR)
 		return;
-	snprintf(directory, sizeof(directory), "%.*s", slash ? (int)(slash - path + 1) : 1, slash ? path : ".");
+	snprintf(directory, sizeof(directory), "%.*s", slash ? (int)(slash - path + 1) : 1,
+		slash ? path : ".");
 	if (inotify_add_watch(starter->setup->inotify_fd, directory, events) < 0)
 		log_warning("cannot watch for changes", log_str("path", path), log_errno("error", errno));
 }
@@ -242,11 +244,14 @@ static int supervisor_frame(struct starter *starter, struct ipc_frame *frame)
 		.stats_fd = frame->fds[1],
 		.files_fd = -1,
 	};
+	/* Taken from the frame: the child frees its copy of the channel, but needs these. */
+	frame->fds[0] = frame->fds[1] = -1;
 	if (request.role == IPC_ROLE_CONTROL)
 		spawn_control(starter, &birth);
 	else
 		spawn(starter, &birth);
-	/* The parent's copies are closed by the channel at the next receive. */
+	close(birth.channel_fd);
+	close(birth.stats_fd);
 	return 0;
 }
 

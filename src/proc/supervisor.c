@@ -106,8 +106,8 @@ static void tell_backends(struct supervisor *supervisor, uint32_t relay, const s
 }
 
 /* A relay accepts on a listener only when it has been told its backends. */
-static void tell_relay(struct supervisor *supervisor, uint32_t relay, const struct table_entry *entry,
-	unsigned change)
+static void tell_relay(
+	struct supervisor *supervisor, uint32_t relay, const struct table_entry *entry, unsigned change)
 {
 	if (!entry->open)
 		return;
@@ -244,8 +244,8 @@ static void discard_staged(struct supervisor *supervisor)
 
 static void stage(struct supervisor *supervisor, struct staged staged)
 {
-	supervisor->staged = mem_grow(supervisor->staged, supervisor->staged_count,
-		&supervisor->staged_capacity, sizeof(staged));
+	supervisor->staged = mem_grow(
+		supervisor->staged, supervisor->staged_count, &supervisor->staged_capacity, sizeof(staged));
 	supervisor->staged[supervisor->staged_count++] = staged;
 }
 

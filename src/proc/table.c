@@ -63,7 +63,8 @@ static uint32_t take_backend_slot(struct table *table)
 	return slot;
 }
 
-static void give_back_backend_slots(struct table *table, const struct plan_listener *record, const uint32_t *slots)
+static void give_back_backend_slots(
+	struct table *table, const struct plan_listener *record, const uint32_t *slots)
 {
 	for (size_t i = 0; slots && i < record->backend_count; i++) {
 		if (slots[i] != SLOTS_NONE)
@@ -109,8 +110,8 @@ static uint32_t *carry_backend_slots(struct table *table, struct plan_listener *
 
 static int entry_open(struct table *table, struct table_entry *entry)
 {
-	int rc = listen_open(&entry->socket, entry->record->proto, &table->setup.bind_addr, &table->setup.range,
-		table->setup.relay_count, table->setup.seed++);
+	int rc = listen_open(&entry->socket, entry->record->proto, &table->setup.bind_addr,
+		&table->setup.range, table->setup.relay_count, table->setup.seed++);
 
 	entry->open = rc == 0;
 	if (rc < 0)
@@ -177,13 +178,13 @@ static bool same_backends(const struct plan_listener *a, const struct plan_liste
 	return true;
 }
 
-static unsigned entry_replace_record_take(struct table *table, struct table_entry *entry,
-	struct plan_listener *record)
+static unsigned entry_replace_record_take(
+	struct table *table, struct table_entry *entry, struct plan_listener *record)
 {
 	struct plan_listener *old = entry->record;
 	uint32_t *old_slots = entry->backend_slots;
 	unsigned change = (same_portals(old, record) ? 0 : TABLE_PORTALS) |
-		(same_backends(old, record) ? 0 : TABLE_BACKENDS);
+			  (same_backends(old, record) ? 0 : TABLE_BACKENDS);
 
 	entry->backend_slots = carry_backend_slots(table, record, old, old_slots);
 	give_back_backend_slots(table, old, old_slots);
@@ -228,7 +229,8 @@ void table_retire(struct table *table, struct table_entry *entry)
 	table->retired = entry;
 }
 
-void table_drop_retired(struct table *table, void (*gone)(void *context, struct table_entry *entry), void *context)
+void table_drop_retired(
+	struct table *table, void (*gone)(void *context, struct table_entry *entry), void *context)
 {
 	while (table->retired) {
 		struct table_entry *entry = table->retired;
@@ -250,7 +252,7 @@ size_t table_retire_unkept(struct table *table)
 	struct table_entry *entry, *next;
 	size_t count = 0;
 
-	HASH_ITER(hh, table->entries, entry, next) {
+	HASH_ITER (hh, table->entries, entry, next) {
 		if (entry->kept)
 			continue;
 		table_retire(table, entry);
@@ -259,8 +261,8 @@ size_t table_retire_unkept(struct table *table)
 	return count;
 }
 
-size_t table_open_missing(struct table *table, void (*opened)(void *context, struct table_entry *entry),
-	void *context)
+size_t table_open_missing(
+	struct table *table, void (*opened)(void *context, struct table_entry *entry), void *context)
 {
 	size_t missing = 0;
 
@@ -313,7 +315,7 @@ void table_free(struct table *table)
 
 	if (!table)
 		return;
-	HASH_ITER(hh, table->entries, entry, next)
+	HASH_ITER (hh, table->entries, entry, next)
 		table_retire(table, entry);
 	table_drop_retired(table, ignore_gone, NULL);
 	slots_fini(&table->listener_slots);

@@ -19,9 +19,9 @@ struct table_entry {
 	uint32_t slot;                /* in the shared counters; names it to the relays */
 	uint32_t *backend_slots;      /* parallel to record->backends */
 	struct listen_socket socket;
-	bool open;                  /* socket is in use */
-	bool kept;                  /* put since table_unmark_all() */
-	struct table_entry *next;   /* in the list of retired ones */
+	bool open;                /* socket is in use */
+	bool kept;                /* put since table_unmark_all() */
+	struct table_entry *next; /* in the list of retired ones */
 };
 
 /* What a put has changed: what the relays must be told. */
@@ -56,16 +56,16 @@ struct table_entry *table_find(struct table *table, const char *key);
 void table_retire(struct table *table, struct table_entry *entry);
 
 /* Closes and frees the retired ones; before each, gone() is called. */
-void table_drop_retired(struct table *table, void (*gone)(void *context, struct table_entry *entry),
-	void *context);
+void table_drop_retired(
+	struct table *table, void (*gone)(void *context, struct table_entry *entry), void *context);
 
 /* For a full sync: unmark all, put, then retire what is not kept. Returns how many were retired. */
 void table_unmark_all(struct table *table);
 size_t table_retire_unkept(struct table *table);
 
 /* Opens what could not be opened before, and calls opened() for each. Returns how many are still closed. */
-size_t table_open_missing(struct table *table, void (*opened)(void *context, struct table_entry *entry),
-	void *context);
+size_t table_open_missing(
+	struct table *table, void (*opened)(void *context, struct table_entry *entry), void *context);
 
 /* The first entry in key order; go on with entry->hh.next. */
 struct table_entry *table_first(struct table *table);

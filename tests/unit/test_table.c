@@ -94,7 +94,8 @@ static void a_new_listener_is_open_with_one_socket_a_relay(void **state)
 	assert_int_equal(entry->socket.relay_count, 2);
 	assert_int_not_equal(entry->socket.at.port, 0);
 	for (size_t i = 0; i < 2; i++) {
-		assert_int_equal(getsockopt(entry->socket.fds[i], SOL_SOCKET, SO_ACCEPTCONN, &accepting, &length), 0);
+		assert_int_equal(
+			getsockopt(entry->socket.fds[i], SOL_SOCKET, SO_ACCEPTCONN, &accepting, &length), 0);
 		assert_true(accepting);
 	}
 }
@@ -234,8 +235,10 @@ static void rules_name_the_proxy_port_of_each_portal(void **state)
 {
 	struct fixture *fixture = *state;
 	struct addr any = addr_any(ADDR_V4);
-	struct table_entry *b = put(fixture->table, record("default/b", 81, 1, 1), TABLE_PORTALS | TABLE_BACKENDS);
-	struct table_entry *a = put(fixture->table, record("default/a", 80, 1, 1), TABLE_PORTALS | TABLE_BACKENDS);
+	struct table_entry *b =
+		put(fixture->table, record("default/b", 81, 1, 1), TABLE_PORTALS | TABLE_BACKENDS);
+	struct table_entry *a =
+		put(fixture->table, record("default/a", 80, 1, 1), TABLE_PORTALS | TABLE_BACKENDS);
 	struct steering_rules rules = records_rules(fixture->table, &any);
 
 	assert_int_equal(rules.count, 2);
