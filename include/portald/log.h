@@ -37,6 +37,7 @@ void log_init(const char *role, enum log_format format, int verbosity);
 /* True if log_v(level) lines appear: guards fields that are costly to make. */
 bool log_verbose(int level);
 
+/* Text; NULL appears as an empty one. */
 struct log_field log_str(const char *key, const char *value);
 struct log_field log_int(const char *key, int64_t value);
 /* The text of a positive errno. */
@@ -44,6 +45,7 @@ struct log_field log_errno(const char *key, int error);
 struct log_field log_addr(const char *key, const struct addr *addr);
 struct log_field log_addr_port(const char *key, const struct addr_port *at);
 
+/* Writes one line; the macros below call it. */
 void log_write(enum log_level level, const char *message, const struct log_field *fields, size_t count);
 
 #define LOG_FIELDS_(...)                                                                                     \
