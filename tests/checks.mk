@@ -14,6 +14,7 @@ PY_LOG_COMPILER = $(PYTHON3) -B
 
 EXTRA_DIST += \
 	tests/netns \
+	tests/tools/analyzer.h \
 	tests/tools/check_docs.py \
 	tests/tools/cppcheck.suppress \
 	tests/tools/fuzz.sh \

@@ -95,10 +95,13 @@ class Lint:
         self.script_jobs()
 
     def tidy(self, path):
-        found = run(["clang-tidy", "--quiet", path, "--", "-std=gnu11", *self.flags], self.root)
+        model = os.path.join(os.path.dirname(os.path.abspath(__file__)), "analyzer.h")
+        found = run(["clang-tidy", "--quiet", path, "--", "-std=gnu11", "-include", model, *self.flags],
+                    self.root)
         if found is None:
             return None
-        return found.replace(self.root + "/", "")
+        noise = r"^(\d+ (warnings?|errors?)\b.*generated\.|Error while processing .*)\n"
+        return re.sub(noise, "", found, flags=re.M).replace(self.root + "/", "")
 
     def script_jobs(self):
         shell = self.scripts(r"(ba)?sh\b", ".sh")

@@ -273,6 +273,16 @@ def test_lint_fails_on_what_a_tool_finds(configured, check, path, text):
     assert f"FAIL {check}" in done.stdout and path in done.stdout
 
 
+def test_the_analyzer_knows_that_errno_is_positive(configured):
+    text = ("#include <errno.h>\n#include <stddef.h>\n#include <unistd.h>\n\nint f(int fd);\n\n"
+            "static int open_it(int fd, int *out)\n{\n\tif (fd < 0)\n\t\treturn -errno;\n"
+            "\t*out = fd;\n\treturn 0;\n}\n\n"
+            "int f(int fd)\n{\n\tint out;\n\n\tif (open_it(dup(fd), &out) < 0)\n\t\treturn -1;\n"
+            "\treturn out;\n}\n")
+    done = lint(configured({"src/base/addr.c": text}), "--only=clang-tidy")
+    assert done.returncode == 0, done.stdout
+
+
 def test_lint_is_content_with_a_clean_tree(configured):
     text = "#include <stddef.h>\n\nsize_t f(size_t a);\n\nsize_t f(size_t a)\n{\n\treturn a + 1;\n}\n"
     checks = ["clang-format", "clang-tidy", "cppcheck", "banned_calls", "function_lines", "text"]
