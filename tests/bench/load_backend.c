@@ -25,6 +25,7 @@ struct backend {
 	const struct load_options *options;
 	int epoll;
 	size_t connections;
+	uint8_t *scratch; /* what is read */
 };
 
 static int peer_add(struct backend *backend, int fd, bool listens)
@@ -80,9 +81,9 @@ static int echo_flush(struct backend *backend, struct peer *peer)
 }
 
 /* Returns 1, 0 at the end of the stream, or -errno. */
-static int peer_read(struct peer *peer, size_t *got)
+static int peer_read(struct backend *backend, struct peer *peer, size_t *got)
 {
-	ssize_t n = recv(peer->fd, NULL, LOAD_BULK_CHUNK_BYTES, MSG_TRUNC);
+	ssize_t n = recv(peer->fd, backend->scratch, LOAD_BULK_CHUNK_BYTES, 0);
 
 	*got = n > 0 ? (size_t)n : 0;
 	if (n < 0)
@@ -95,7 +96,7 @@ static int peer_echo(struct backend *backend, struct peer *peer)
 {
 	size_t got;
 	ssize_t n;
-	int r = peer_read(peer, &got);
+	int r = peer_read(backend, peer, &got);
 
 	if (r <= 0 || got == 0)
 		return r;
@@ -126,7 +127,7 @@ static int peer_step(struct backend *backend, struct peer *peer, uint32_t events
 	if ((events & EPOLLOUT) && send(peer->fd, load_zeroes, LOAD_BULK_CHUNK_BYTES, MSG_NOSIGNAL) < 0 &&
 		errno != EAGAIN)
 		return -errno;
-	return events & EPOLLIN ? peer_read(peer, &got) : 1;
+	return events & EPOLLIN ? peer_read(backend, peer, &got) : 1;
 }
 
 static void backend_loop(struct backend *backend, int64_t end_us)
@@ -147,24 +148,36 @@ static void backend_loop(struct backend *backend, int64_t end_us)
 	}
 }
 
-int load_backend(const struct load_options *options)
+static int backend_listen(struct backend *backend)
 {
-	struct backend backend = {.options = options, .epoll = epoll_create1(EPOLL_CLOEXEC)};
-	int r;
+	const struct load_options *options = backend->options;
 
-	if (backend.epoll < 0)
-		return -errno;
 	for (size_t i = 0; i < options->listen_count; i++) {
 		int fd = load_listen(options, &options->listen[i]);
+		int r = fd < 0 ? fd : peer_add(backend, fd, true);
 
-		if (fd < 0)
-			return fd;
-		r = peer_add(&backend, fd, true);
 		if (r < 0)
 			return r;
 	}
-	printf("ready\n");
-	fflush(stdout);
-	backend_loop(&backend, clock_now_us() + (int64_t)(options->seconds * 1e6));
 	return 0;
+}
+
+int load_backend(const struct load_options *options)
+{
+	struct backend backend = {.options = options};
+	int r;
+
+	backend.scratch = malloc(LOAD_BULK_CHUNK_BYTES);
+	if (!backend.scratch)
+		return -ENOMEM;
+	backend.epoll = epoll_create1(EPOLL_CLOEXEC);
+	r = backend.epoll < 0 ? -errno : backend_listen(&backend);
+	if (r == 0) {
+		printf("ready\n");
+		fflush(stdout);
+		backend_loop(&backend, clock_now_us() + (int64_t)(options->seconds * 1e6));
+	}
+	/* The sockets close with the process. */
+	free(backend.scratch);
+	return r;
 }

@@ -21,6 +21,7 @@ struct bulk {
 	const struct load_options *options;
 	struct load_result *result;
 	struct stream *streams;
+	uint8_t *scratch; /* what is read, as a real client reads it */
 	size_t open_count;
 	int epoll;
 };
@@ -40,9 +41,9 @@ static int stream_open(struct bulk *bulk, struct stream *stream)
 	return r;
 }
 
-static int stream_read(struct stream *stream)
+static int stream_read(struct bulk *bulk, struct stream *stream)
 {
-	ssize_t n = recv(stream->fd, NULL, LOAD_BULK_CHUNK_BYTES, MSG_TRUNC);
+	ssize_t n = recv(stream->fd, bulk->scratch, LOAD_BULK_CHUNK_BYTES, 0);
 
 	if (n == 0)
 		return -ECONNRESET;
@@ -67,7 +68,7 @@ static void stream_step(struct bulk *bulk, struct stream *stream, uint32_t event
 	int r = 0;
 
 	if (events & (EPOLLIN | EPOLLERR | EPOLLHUP))
-		r = stream_read(stream);
+		r = stream_read(bulk, stream);
 	if (r == 0 && (events & EPOLLOUT))
 		r = stream_send(stream);
 	if (r == 0)
@@ -116,17 +117,21 @@ static void bulk_run(struct bulk *bulk)
 int load_bulk(const struct load_options *options, struct load_result *result)
 {
 	struct bulk bulk = {.options = options, .result = result, .epoll = epoll_create1(EPOLL_CLOEXEC)};
+	int r = 0;
 
 	if (bulk.epoll < 0)
 		return -errno;
 	if (!options->sends && !options->reads)
 		return -EINVAL;
 	bulk.streams = calloc(options->connections, sizeof(*bulk.streams));
-	if (!bulk.streams)
-		return -ENOMEM;
-	bulk_run(&bulk);
+	bulk.scratch = malloc(LOAD_BULK_CHUNK_BYTES);
+	if (bulk.streams && bulk.scratch)
+		bulk_run(&bulk);
+	else
+		r = -ENOMEM;
 	/* The sockets close with the process, at once and together. */
 	free(bulk.streams);
+	free(bulk.scratch);
 	close(bulk.epoll);
-	return 0;
+	return r;
 }
