@@ -1,6 +1,6 @@
 /* For the static analyzer only, which reads it before each file (lint.py). It does not know that a call that
- * failed leaves a positive errno, and would follow `return -errno` into the path for success. Here errno is one
- * of two numbers, so that the code for EAGAIN and that for other errors are both followed. */
+ * failed leaves a positive errno, and would follow `return -errno` into the path for success. Here errno is
+ * one of two numbers, so that the code for EAGAIN and that for other errors are both followed. */
 #ifndef PORTALD_ANALYZER_H
 #define PORTALD_ANALYZER_H
 
