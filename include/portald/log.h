@@ -37,6 +37,7 @@ void log_init(const char *role, enum log_format format, int verbosity);
 /* True if log_v(level) lines appear: guards fields that are costly to make. */
 bool log_verbose(int level);
 
+/* Text; NULL appears as an empty one. */
 struct log_field log_str(const char *key, const char *value);
 struct log_field log_int(const char *key, int64_t value);
 /* The text of a positive errno. */
