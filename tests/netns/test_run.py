@@ -41,7 +41,8 @@ class Laptop:
         child = self.namespace.popen(
             [*self.wrapper, *(argv or self.argv), *(("--", *command) if command else ())],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd="/",
-            start_new_session=True, env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/"})
+            start_new_session=True, env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/",
+                                           "SHELL": "/bin/sh"})
         self.started.append(child)
         return child
 
@@ -59,12 +60,12 @@ class Laptop:
     def finish(self):
         """Nothing stays behind: no process of any run, and with it none of their namespaces."""
         for child in self.started:
-            left = processes.family(child.pid)
-            for process in left:
-                processes.signal(process, signal.SIGKILL)
-            child.kill()
-            child.communicate()
-            assert not left, f"left behind: {left}"
+            try:
+                wait.until(lambda: not processes.family(child.pid), 5, "all processes of the run to end")
+            finally:
+                for process in processes.family(child.pid):
+                    processes.signal(process, signal.SIGKILL)
+                child.wait()
 
 
 def laptop_of(binary, host, manifests, serve, wrapper):
