@@ -190,8 +190,8 @@ def test_changed_manifests_take_effect_inside(user, manifests, serve, host):
     assert child.wait(20) == 0
 
 
-def test_host_has_all_its_own_addresses_still(user, host, serve):
-    """COMMAND's loopback is not the host's: what isn't a Service is not reached by accident."""
+def test_what_is_no_service_is_not_reached_on_the_hosts_loopback(user, host, serve):
+    """COMMAND's loopback is its own."""
     serve(host, "127.0.0.1:9999", peers.identity("private"))
     assert user.run(PYTHON, "-c", FETCH, "127.0.0.1:9999")[0] != 0
 
