@@ -46,13 +46,13 @@ class Portald:
     def start(self, *flags):
         self.leaves_rules = "--keep-rules" in flags
         self.spawn(*flags)
-        self.wait_log(r'msg="?ready\b')
+        self.wait_log(r'\bmsg"?[=:] ?"?ready\b')
 
     def exit_code(self, timeout=15):
         try:
             return self.process.wait(timeout)
         except subprocess.TimeoutExpired:
-            raise AssertionError(f"still running after {timeout} s; log:\n{self.log()}") from None
+            raise AssertionError(f"still running after {timeout} s; log:\n{self.log_tail()}") from None
 
     def terminate(self):
         """SIGTERM; the exit code."""
@@ -76,7 +76,7 @@ class Portald:
         try:
             if running:
                 code = self.terminate()
-                assert code == 0, f"exit code {code} after SIGTERM; log:\n{self.log()}"
+                assert code == 0, f"exit code {code} after SIGTERM; log:\n{self.log_tail()}"
             self._expect_nothing_left(family)
         finally:
             for process in self.family() + family:
@@ -96,6 +96,10 @@ class Portald:
     def log(self):
         return self.log_path.read_text(encoding="utf-8", errors="replace")
 
+    def log_tail(self):
+        """As much of it as a person reads in a failure's message."""
+        return self.log()[-4000:]
+
     def output(self):
         return self.output_path.read_text(encoding="utf-8", errors="replace")
 
@@ -105,9 +109,9 @@ class Portald:
             found = re.compile(pattern, re.MULTILINE).search(self.log(), since)
             if not found and self.process.poll() is not None:
                 raise AssertionError(f"exited with {self.process.returncode} instead of logging {pattern}:\n"
-                                     f"{self.log()}")
+                                     f"{self.log_tail()}")
             return found
-        return wait.until(match, timeout, lambda: f"{pattern} in the log:\n{self.log()}")
+        return wait.until(match, timeout, lambda: f"{pattern} in the log:\n{self.log_tail()}")
 
     def change(self, function, *arguments):
         """Calls the function, which changes manifests, and waits until the new plan is in force."""
@@ -136,7 +140,7 @@ class Portald:
         begin = time.monotonic()
         os.kill(pid, signal.SIGKILL)
         wait.until(lambda: self.roles().get(role, pid) != pid, 20,
-                   lambda: f"a new {role}; processes: {self.roles()}; log:\n{self.log()}")
+                   lambda: f"a new {role}; processes: {self.roles()}; log:\n{self.log_tail()}")
         return time.monotonic() - begin
 
 

@@ -65,18 +65,6 @@ def hold(connection):
     connection.recv(1)
 
 
-def http(name):
-    def handle(connection):
-        request = b""
-        while b"\r\n\r\n" not in request:
-            data = connection.recv(4096)
-            if not data:
-                return
-            request += data
-        connection.sendall(f"HTTP/1.0 200 OK\r\nContent-Length: {len(name)}\r\n\r\n{name}".encode())
-    return handle
-
-
 # ---- clients ----
 
 def read_all(connection):

@@ -2,7 +2,6 @@
 import json
 import os
 import socket
-import subprocess
 import threading
 
 import daemon as daemon_module
@@ -227,19 +226,3 @@ def test_unknown_field_is_reported_with_the_one_meant(lab, web, manifests, porta
     manifests.write_text("typo.yaml", "apiVersion: v1\nkind: Service\nmetadata: {name: typo}\nspec:\n"
                          "  type: NodePort\n  ports:\n  - port: 80\n    nodeport: 30099\n")
     portald().wait_log(r"typo\.yaml:8:\d+: .*nodeport.*nodePort")
-
-
-def test_missing_path_is_an_error_at_start(host, binary, workdir):
-    running = daemon_module.Portald(binary, host, workdir / "log")
-    running.spawn("-f", str(workdir / "nowhere"))
-    assert running.exit_code() == 1
-    assert "nowhere" in running.log()
-    running.finish()
-
-
-def test_usage_errors_exit_with_2(host, binary):
-    for flags in (["--no-such-flag"], ["-f", "x", "--relays=none"], ["-f", "x", "--steering=magic"], []):
-        running = host.popen([str(binary), *flags], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                             stderr=subprocess.STDOUT, text=True)
-        output = running.communicate(timeout=10)[0]
-        assert running.returncode == 2 and "portald" in output, f"{flags}: {running.returncode} {output}"

@@ -1,13 +1,14 @@
 """Traffic for ClusterIPs and NodePorts reaches the backends; the rules are kube-proxy's classic ones."""
+import fcntl
 import re
-import subprocess
 from collections import Counter
 
-import lab as lab_module
 import manifests as objects
 import peers
+import processes
 import pytest
 import rules
+import wait
 
 CLUSTER_IP = "10.96.0.10:80"
 PODS = {"pod1", "pod2", "pod3"}
@@ -219,13 +220,17 @@ def test_proxy_port_range_holds_the_proxy_ports(lab, web, portald):
     assert 36000 <= rules.proxy_port(lab.node, "default/web:http") <= 36009
 
 
-def test_a_held_iptables_lock_delays_the_start_only(lab, web, manifests, start_portald):
+def test_a_held_iptables_lock_only_delays_the_rules(lab, web, manifests, portald):
     """The legacy tools exclude each other by a lock; -w waits for it."""
+    running = portald("--iptables-variant=legacy")
     with open("/run/xtables.lock", "ab") as lock:
-        holder = subprocess.Popen(["flock", "/proc/self/fd/0", "sleep", "1"], stdin=lock)
-    start_portald(lab.node, manifests.path, "--iptables-variant=legacy")
-    holder.wait()
-    assert peers.fetch(lab.client, CLUSTER_IP) in PODS
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        manifests.write("more.yaml", objects.service("more", "10.96.0.11"),
+                        objects.endpoints("more", ["10.1.0.11"]))
+        wait.until(lambda: any("restore" in processes.title(process.pid) for process in running.family()),
+                   what="iptables-restore to run")
+        assert peers.fetch(lab.client, CLUSTER_IP) in PODS
+    wait.until(lambda: peers.outcome(lab.client, "10.96.0.11:80", timeout=1) == "answered", what="the rules")
 
 
 def test_many_services_are_all_steered(lab, serve, manifests, portald):
@@ -239,4 +244,3 @@ def test_many_services_are_all_steered(lab, serve, manifests, portald):
     for n in (0, 1, 2, 77, 199):
         assert peers.fetch(lab.client, f"10.96.1.{n + 1}:80") == f"pod{n % 3 + 1}"
     assert len(rules.chain(lab.node, "KUBE-PORTALS-CONTAINER")) == 200
-    assert lab_module.parse_address(CLUSTER_IP)[0] not in "".join(rules.ours(lab.node))
