@@ -77,6 +77,15 @@ def test_an_include_in_a_comment_counts_for_nothing(tree):
                      tree({"src/base/addr.c": '/*\n#include "portald/relay.h"\n*/\n'}))
 
 
+@pytest.mark.parametrize("rows,count", [
+    ("| base | | addresses |\n| relay | base, ipc, stats | relays |\n| model | base | |\n", 0),
+    ("| base | | addresses |\n| relay | base, model | relays |\n| model | base | |\n", 1),
+    ("| base | | addresses |\n| model | base | |\n", 1),
+])
+def test_the_documents_table_of_modules_is_held_to_the_lints(tree, rows, count):
+    assert len(found(lint_source.rule_architecture, tree({"doc/ARCHITECTURE.md": rows}))) == count
+
+
 # ---- sizes ----
 
 def test_functions_of_the_allowed_lengths_are_fine(tree):
