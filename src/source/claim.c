@@ -68,12 +68,13 @@ static void claim_address(struct claims *claims, const struct addr *addr, const 
 /* ---- explicit ones ---- */
 
 static void lose(struct claims *claims, struct set_service *service, struct place place, const char *field,
-	const char *value, const struct set_service *owner)
+	const char *value, const char *what, const struct set_service *owner)
 {
 	char *where = findings_place(claims->set->findings, owner->object.place);
 
 	findings_add(claims->set->findings, SOURCE_ERROR, place, service->object.title, field,
-		"invalid value \"%s\": already allocated to %s (%s)", value, owner->object.title, where);
+		"Invalid value: %s: provided %s is already allocated to %s (%s)", value, what,
+		owner->object.title, where);
 	free(where);
 	if (!service->object.gone)
 		claims->set->left_out++;
@@ -90,7 +91,8 @@ static void check_addresses(struct claims *claims, struct set_service *service)
 
 		if (owner)
 			lose(claims, service, service->cluster_ip_place,
-				i ? "spec.clusterIPs[1]" : "spec.clusterIP", addr_format(addr, text), owner);
+				i ? "spec.clusterIPs[1]" : "spec.clusterIP", addr_format(addr, text), "IP",
+				owner);
 	}
 }
 
@@ -102,7 +104,7 @@ static void check_port(struct claims *claims, struct set_service *service, uint1
 	if (!port || !claims->ports[port])
 		return;
 	value = mem_printf("%u", port);
-	lose(claims, service, place, field, value, claims->ports[port]);
+	lose(claims, service, place, field, value, "port", claims->ports[port]);
 	free(value);
 }
 

@@ -290,7 +290,7 @@ static void decode_node(
 	api_version = is_text(node, "apiVersion") || !list_of ? doc_get_text(node, "apiVersion")
 							      : list_of->api_version;
 	if (!kind || !api_version) {
-		refuse(decoder, node, NULL, kind ? "apiVersion" : "kind", "required value");
+		refuse(decoder, node, NULL, kind ? "apiVersion" : "kind", "Required value");
 		return;
 	}
 	if (is_list(kind, api_version, &items_of)) {

@@ -100,7 +100,7 @@ static void decode_subset_address(
 		return;
 	endpoint = model_slice_add_endpoint(subset_slice(subset, addr_family(&addr)));
 	if (!endpoint) {
-		scope_report(scope, SOURCE_ERROR, node, "too many: must have at most %d items",
+		scope_report(scope, SOURCE_ERROR, node, "Too many: must have at most %d items",
 			MODEL_MAX_ENDPOINTS);
 		return;
 	}
@@ -230,7 +230,7 @@ static void decode_slice_endpoints(
 	size_t count = doc_get_count(node, "endpoints"), mark = scope_enter(scope, "endpoints");
 
 	if (count > SLICE_MAX_ENDPOINTS) {
-		scope_report(scope, SOURCE_ERROR, list, "too many: %zu: must have at most %d items", count,
+		scope_report(scope, SOURCE_ERROR, list, "Too many: %zu: must have at most %d items", count,
 			SLICE_MAX_ENDPOINTS);
 		count = 0;
 	}

@@ -91,7 +91,7 @@ struct model_slice_port *decode_slice_ports(
 
 	*count = doc_get_count(parent, "ports");
 	if (*count > MODEL_MAX_PORTS) {
-		scope_report(scope, SOURCE_ERROR, list, "too many: %zu: must have at most %d items", *count,
+		scope_report(scope, SOURCE_ERROR, list, "Too many: %zu: must have at most %d items", *count,
 			MODEL_MAX_PORTS);
 		*count = 0;
 	}

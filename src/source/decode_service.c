@@ -44,7 +44,7 @@ static void forbid(struct checked *checked, const char *field, const char *why)
 		(node->kind == DOC_SEQUENCE && node->count == 0))
 		return;
 	mark = scope_enter(checked->scope, field);
-	scope_report(checked->scope, SOURCE_ERROR, node, "forbidden: %s", why);
+	scope_report(checked->scope, SOURCE_ERROR, node, "Forbidden: %s", why);
 	scope_leave(checked->scope, mark);
 }
 
@@ -259,12 +259,12 @@ static void check_cluster_ip_list(struct checked *checked)
 
 	if (!primary)
 		scope_report(checked->scope, SOURCE_ERROR, list,
-			"forbidden: must be empty when `clusterIP` is not specified");
+			"Forbidden: must be empty when `clusterIP` is not specified");
 	else if (strcmp(primary, list->items[0]->text) != 0)
 		scope_invalid(checked->scope, NULL, list->items[0], list->items[0]->text,
 			"the first must be the same as `clusterIP`");
 	else if (count > 2)
-		scope_report(checked->scope, SOURCE_ERROR, list, "too many: %zu: must have at most 2 items",
+		scope_report(checked->scope, SOURCE_ERROR, list, "Too many: %zu: must have at most 2 items",
 			count);
 	else if (count > 1 && checked->model->headless)
 		scope_report(checked->scope, SOURCE_ERROR, list, "may hold nothing else beside 'None'");
@@ -348,7 +348,7 @@ static void check_node_port(struct checked *checked, const struct doc_node *node
 		size_t mark = scope_enter(checked->scope, "nodePort");
 
 		scope_report(checked->scope, SOURCE_ERROR, value,
-			"forbidden: may not be used when `type` is 'ClusterIP'");
+			"Forbidden: may not be used when `type` is 'ClusterIP'");
 		scope_leave(checked->scope, mark);
 	} else if (value->number < options->node_port_first || value->number > options->node_port_last) {
 		char *why = mem_printf("provided port is not in the valid range. The range of valid ports "
@@ -371,7 +371,7 @@ static void check_port_conflicts(
 			continue;
 		if (port->port && other->port == port->port)
 			scope_report(checked->scope, SOURCE_ERROR, decode_at(node, "port"),
-				"duplicate value: port %u and protocol %s are those of another port",
+				"Duplicate value: port %u and protocol %s are those of another port",
 				port->port, proto_name(port->proto));
 		if (port->node_port && other->node_port == port->node_port)
 			scope_duplicate(checked->scope, "nodePort", doc_get(node, "nodePort"),
@@ -412,7 +412,7 @@ static void check_ports(struct checked *checked, const struct source_options *op
 	if (count == 0 && !checked->model->headless && checked->model->type != MODEL_EXTERNAL_NAME)
 		scope_required(checked->scope, NULL, checked->spec, "");
 	if (count > MODEL_MAX_PORTS) {
-		scope_report(checked->scope, SOURCE_ERROR, list, "too many: %zu: must have at most %d items",
+		scope_report(checked->scope, SOURCE_ERROR, list, "Too many: %zu: must have at most %d items",
 			count, MODEL_MAX_PORTS);
 		count = 0;
 	}

@@ -142,7 +142,7 @@ static void report_syntax(struct json_reader *reader)
 	char *message = mem_printf("not JSON: %.*s", text ? (int)strcspn((char *)text, "\n") : 7,
 		text ? (const char *)text : "unknown");
 
-	advance_to(reader, yajl_get_bytes_consumed(reader->parser));
+	/* yajl stands behind the token that it does not like. */
 	token_begin(reader);
 	reader->sink->problem(reader->sink->context, reader->line, reader->column, message);
 	free(message);

@@ -201,6 +201,12 @@ void scope_report_at(
 	va_end(args);
 }
 
+/* A number stands bare. */
+static char *quote_value(const struct doc_node *node, const char *value)
+{
+	return node->kind == DOC_INT ? mem_printf("%.40s", value) : finding_quote(value);
+}
+
 static size_t enter_optional(struct scope *scope, const char *field)
 {
 	return field ? scope_enter(scope, field) : scope->field_length;
@@ -210,9 +216,9 @@ void scope_invalid(struct scope *scope, const char *field, const struct doc_node
 	const char *why)
 {
 	size_t mark = enter_optional(scope, field);
-	char *quoted = finding_quote(value);
+	char *quoted = quote_value(node, value);
 
-	scope_report(scope, SOURCE_ERROR, node, "invalid value %s: %s", quoted, why);
+	scope_report(scope, SOURCE_ERROR, node, "Invalid value: %s: %s", quoted, why);
 	free(quoted);
 	scope_leave(scope, mark);
 }
@@ -221,16 +227,16 @@ void scope_required(struct scope *scope, const char *field, const struct doc_nod
 {
 	size_t mark = enter_optional(scope, field);
 
-	scope_report(scope, SOURCE_ERROR, parent, "required value%s%s", *why ? ": " : "", why);
+	scope_report(scope, SOURCE_ERROR, parent, "Required value%s%s", *why ? ": " : "", why);
 	scope_leave(scope, mark);
 }
 
 void scope_duplicate(struct scope *scope, const char *field, const struct doc_node *node, const char *value)
 {
 	size_t mark = enter_optional(scope, field);
-	char *quoted = finding_quote(value);
+	char *quoted = quote_value(node, value);
 
-	scope_report(scope, SOURCE_ERROR, node, "duplicate value %s", quoted);
+	scope_report(scope, SOURCE_ERROR, node, "Duplicate value: %s", quoted);
 	free(quoted);
 	scope_leave(scope, mark);
 }
@@ -247,7 +253,7 @@ void scope_unsupported(struct scope *scope, const char *field, const struct doc_
 		free(list);
 		list = longer;
 	}
-	scope_report(scope, SOURCE_ERROR, node, "unsupported value %s: supported values: %s", quoted, list);
+	scope_report(scope, SOURCE_ERROR, node, "Unsupported value: %s: supported values: %s", quoted, list);
 	free(list);
 	free(quoted);
 	scope_leave(scope, mark);
