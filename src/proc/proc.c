@@ -164,7 +164,7 @@ static int check_privilege(const struct options *options)
 static int proc_daemon(const struct options *options, const struct title *title)
 {
 	struct starter_setup setup = {.options = options, .title = title, .inotify_fd = -1, .stdin_fd = -1};
-	pid_t starter;
+	pid_t starter = -1;
 	int starter_fd, exit_code;
 
 	log_init("supervisor", options->log_format, options->verbosity);

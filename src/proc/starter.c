@@ -48,13 +48,13 @@ struct starter {
 
 /* ---- files for control ---- */
 
-static void send_file(void *context, const char *name, int fd, int error)
+/* A files_fn. */
+static int send_file(void *context, const char *name, int fd, int error)
 {
 	struct starter *starter = context;
 	struct ipc_file file = {.name = name, .error = error};
 
-	if (ipc_send_file(starter->control, &file, error ? -1 : fd) < 0)
-		log_v(2, "control does not take its files");
+	return ipc_send_file(starter->control, &file, error ? -1 : fd);
 }
 
 /* A file is watched by its directory: editors and ConfigMap mounts replace files instead of writing into
@@ -85,14 +85,12 @@ static int answer_files(struct starter *starter, uint32_t index)
 		return -EPROTO;
 	if (strcmp(options->manifests[index], "-") == 0) {
 		lseek(starter->setup->stdin_fd, 0, SEEK_SET);
-		send_file(starter, "<stdin>", starter->setup->stdin_fd, 0);
-		rc = 0;
+		rc = send_file(starter, "<stdin>", starter->setup->stdin_fd, 0);
 	} else {
 		watch_path(starter, options->manifests[index]);
 		rc = files_collect(options->manifests[index], send_file, starter);
 	}
-	send_file(starter, "", -1, rc);
-	return 0;
+	return rc < 0 ? rc : send_file(starter, "", -1, 0);
 }
 
 static int control_frame(struct starter *starter, struct ipc_frame *frame)
