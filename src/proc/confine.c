@@ -318,9 +318,9 @@ static const struct socket_call socket_calls[] = {
 #ifdef PORTALD_SANITIZERS
 const bool confine_is_relaxed = true;
 static const char *const extra_calls[] = {"clone", "clone3", "ptrace", "wait4", "prctl", "sched_yield",
-	"readlink", "readlinkat", "fstat", "newfstatat", "stat", "statx", "lseek", "getdents64", "getppid",
-	"kill", "tgkill", "process_vm_readv", "sched_getaffinity", "prlimit64", "getrlimit", "uname", "dup",
-	"set_robust_list", "rseq", "getcwd", "clock_nanosleep"};
+	"readlink", "readlinkat", "fstat", "newfstatat", "stat", "statx", "lseek", "getdents", "getdents64",
+	"getppid", "kill", "tgkill", "process_vm_readv", "sched_getaffinity", "prlimit64", "getrlimit",
+	"uname", "dup", "set_robust_list", "rseq", "getcwd", "clock_nanosleep"};
 static const size_t extra_call_count = COUNT(extra_calls);
 static const struct masked_call extra_masked_calls[] = {
 	{"open", 1, O_ACCMODE | O_CREAT | O_TRUNC, O_RDONLY},
