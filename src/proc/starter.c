@@ -112,6 +112,15 @@ struct birth {
 	int files_fd; /* control only, else -1 */
 };
 
+static int give_up_privilege(const struct starter *starter)
+{
+	int rc = confine_child(&starter->setup->user);
+
+	if (rc < 0)
+		log_error("cannot give up privilege", log_errno("error", -rc));
+	return rc;
+}
+
 static int relay_main(const struct starter *starter, const struct birth *birth)
 {
 	struct relay_options options = {.index = birth->index, .confine = confine_relay_seccomp};
@@ -122,7 +131,7 @@ static int relay_main(const struct starter *starter, const struct birth *birth)
 		return 1;
 	}
 	close(birth->stats_fd);
-	if (confine_child(&starter->setup->user) < 0)
+	if (give_up_privilege(starter) < 0)
 		return 1;
 	return relay_run(&options, stats, birth->channel_fd);
 }
@@ -138,7 +147,7 @@ static int control_main(const struct starter *starter, const struct birth *birth
 	};
 
 	close(birth->stats_fd);
-	if (confine_child(&starter->setup->user) < 0)
+	if (give_up_privilege(starter) < 0)
 		return 1;
 	return control_run(&setup);
 }
@@ -372,8 +381,10 @@ int starter_run(const struct starter_setup *setup, int channel_fd)
 	sigprocmask(SIG_SETMASK, &mask, NULL);
 	starter.signal_fd = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
 	starter.supervisor = ipc_channel_new(channel_fd);
-	if (starter.signal_fd < 0 || !starter.supervisor || confine_starter() < 0)
+	if (starter.signal_fd < 0 || !starter.supervisor || confine_starter() < 0) {
+		log_error("the starter cannot begin");
 		return 1;
+	}
 	starter_loop(&starter);
 	ipc_channel_free(starter.supervisor);
 	starter.supervisor = NULL;
