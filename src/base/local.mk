@@ -5,8 +5,10 @@ src_base_libbase_a_SOURCES = \
 	include/portald/log.h \
 	include/portald/mem.h \
 	include/portald/proto.h \
+	include/portald/service_options.h \
 	src/base/addr.c \
 	src/base/clock.c \
 	src/base/log.c \
 	src/base/mem.c \
-	src/base/proto.c
+	src/base/proto.c \
+	src/base/service_options.c
