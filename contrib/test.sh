@@ -106,7 +106,7 @@ is_chosen() {
 
 # The counts that make check, pytest and the fuzzers print.
 summary_of() {
-	grep -hE '^# (PASS|FAIL|ERROR): *[1-9]|^=* ?[0-9]+ (passed|failed).* in |^lint: |^fuzz: .* for ' "$1" |
+	grep -hE '^# (PASS|FAIL|ERROR): *[1-9]|^=* ?[0-9]+ (passed|failed).* in |^lint: |^fuzz: .* inputs in ' "$1" |
 		sed 's/^=* *//; s/ *=*$//; s/^# //; s/  */ /g' | paste -sd';' | sed 's/;/; /g'
 }
 
