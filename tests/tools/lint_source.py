@@ -377,11 +377,12 @@ def rule_text(tree):
 
 
 def rule_no_suppressions(tree):
-    """The tools' findings are mended, not silenced."""
-    silencer = re.compile(r"NOLINT|cppcheck-suppress|clang-format\s+off|LCOV_EXCL|pragma\s+(GCC|clang)\s+diag")
+    """The tools' findings are mended, not silenced. A test's tables may have a format of their own."""
+    silencers = r"NOLINT|cppcheck-suppress|LCOV_EXCL|pragma\s+(GCC|clang)\s+diag"
     for path in tree.under("src/", ".c", ".h") + tree.under("include/", ".h") + tree.under("tests/", ".c"):
+        silencer = silencers if path.startswith("tests/") else silencers + r"|clang-format\s+off"
         for number, line in enumerate(tree.text(path).split("\n"), 1):
-            if silencer.search(line):
+            if re.search(silencer, line):
                 yield path, number, "silences a check"
 
 
