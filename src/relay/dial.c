@@ -37,8 +37,8 @@ enum dial_outcome {
 /* Attempts of one connection that fail at once, before others get their turn. */
 #define ATTEMPTS_A_TURN 8
 
-/* Idle time before the first keepalive probe, in seconds. */
-#define KEEPALIVE_IDLE_S 60
+/* Idle time before the first keepalive probe, in seconds: as the listeners set it for clients. */
+#define KEEPALIVE_IDLE_S 120
 
 static enum dial_outcome outcome_of(int error)
 {
@@ -301,15 +301,18 @@ void dial_start(struct relay *relay, struct conn *conn)
 	dial_next(relay, conn);
 }
 
-/* Why a socket is not connected, or no longer: a backend that resets at once may as well be passed over,
- * since nothing was sent to it. */
+/* Why a socket raised an error. A backend that has reset at once may as well be passed over, since nothing
+ * was sent to it; unless it had said something, which is for the client. */
 static enum dial_outcome failure_of(int fd)
 {
 	socklen_t length = sizeof(int);
 	int error = 0;
+	char byte;
 
 	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) < 0)
 		error = errno;
+	if (error == ECONNRESET && recv(fd, &byte, 1, MSG_PEEK) > 0)
+		return DIAL_CONNECTED;
 	return error == 0 ? DIAL_REFUSED : outcome_of(error);
 }
 
