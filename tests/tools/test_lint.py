@@ -258,7 +258,7 @@ def configured(tree):
     """A tree with the project's own configuration of the tools."""
     def build(files):
         top = os.path.join(os.path.dirname(LINT), "../..")
-        for name in (".clang-tidy", ".clang-format", "tests/tools/cppcheck.suppress"):
+        for name in (".clang-tidy", ".clang-format"):
             with open(os.path.join(top, name), encoding="utf-8") as file:
                 files = {**files, name: file.read()}
         return tree(files).root
@@ -290,6 +290,14 @@ def test_the_analyzer_knows_that_errno_is_positive(configured):
             "int f(int fd)\n{\n\tint out;\n\n\tif (open_it(dup(fd), &out) < 0)\n\t\treturn -1;\n"
             "\treturn out;\n}\n")
     done = lint(configured({"src/base/addr.c": text}), "--only=clang-tidy")
+    assert done.returncode == 0, done.stdout
+
+
+def test_emptying_a_table_is_no_use_after_free(configured):
+    text = ("#include <stdlib.h>\n#include <uthash.h>\n\nstruct entry {\n\tUT_hash_handle hh;\n};\n\n"
+            "void f(struct entry *table);\n\nvoid f(struct entry *table)\n{\n\tstruct entry *entry, *next;\n\n"
+            "\tHASH_ITER(hh, table, entry, next)\n\t{\n\t\tHASH_DEL(table, entry);\n\t\tfree(entry);\n\t}\n}\n")
+    done = lint(configured({"src/base/addr.c": text}), "--only=clang-tidy", "--only=cppcheck")
     assert done.returncode == 0, done.stdout
 
 
