@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "portald/files.h"
 #include "portald/ipc.h"
@@ -17,12 +16,12 @@
 
 static void manifests_unreadable(struct manifests *manifests, const char *name, int error)
 {
-	log_error("cannot read manifests", log_str("path", name), log_errno("error", -error));
+	log_error("cannot read manifests", log_str("path", name), log_str("error", files_error_text(error)));
 	manifests->unreadable++;
 }
 
-/* Reads one opened file; a files_fn. Takes fd. */
-static void manifests_add(void *context, const char *name, int fd, int error)
+/* Reads one opened file; a files_fn. */
+static int manifests_add(void *context, const char *name, int fd, int error)
 {
 	struct manifests *manifests = context;
 	struct source_text text = {.name = NULL};
@@ -32,17 +31,18 @@ static void manifests_add(void *context, const char *name, int fd, int error)
 		error = files_read(fd, &bytes, &text.byte_count);
 	if (error < 0) {
 		manifests_unreadable(manifests, name, error);
-		return;
+		return 0;
 	}
 	text.name = mem_strdup(name);
 	text.bytes = bytes;
 	manifests->texts =
 		mem_grow(manifests->texts, manifests->count, &manifests->capacity, sizeof(*manifests->texts));
 	manifests->texts[manifests->count++] = text;
+	return 0;
 }
 
 /* One path: FILE messages until one without a name. Returns 0 or a negative errno. */
-static int fetch_path(struct manifests *out, const char *path, struct ipc_channel *channel)
+static int fetch_path(struct manifests *out, struct ipc_channel *channel)
 {
 	struct ipc_frame frame;
 	int rc;
@@ -55,9 +55,7 @@ static int fetch_path(struct manifests *out, const char *path, struct ipc_channe
 		if (frame.type != IPC_FILE || ipc_decode_file(&frame, &file, &storage) < 0)
 			return -EPROTO;
 		last = !*file.name;
-		if (last && file.error)
-			manifests_unreadable(out, path, file.error);
-		else if (!last)
+		if (!last)
 			manifests_add(out, file.name, frame.fd_count ? frame.fds[0] : -1, file.error);
 		ipc_storage_free(&storage);
 		if (last)
@@ -73,7 +71,7 @@ int manifests_fetch(struct manifests *out, const struct options *options, struct
 		int rc = ipc_send_files_get(channel, (uint32_t)i);
 
 		if (rc == 0)
-			rc = fetch_path(out, options->manifests[i], channel);
+			rc = fetch_path(out, channel);
 		if (rc < 0) {
 			manifests_free(out);
 			return rc;
@@ -85,17 +83,8 @@ int manifests_fetch(struct manifests *out, const struct options *options, struct
 void manifests_collect(struct manifests *out, const struct options *options)
 {
 	*out = (struct manifests){.count = 0};
-	for (size_t i = 0; i < options->manifest_count; i++) {
-		const char *path = options->manifests[i];
-		int rc = 0;
-
-		if (strcmp(path, "-") == 0)
-			manifests_add(out, "<stdin>", STDIN_FILENO, 0);
-		else
-			rc = files_collect(path, manifests_add, out);
-		if (rc < 0)
-			manifests_unreadable(out, path, rc);
-	}
+	for (size_t i = 0; i < options->manifest_count; i++)
+		files_collect(options->manifests[i], manifests_add, out);
 }
 
 void manifests_free(struct manifests *manifests)

@@ -133,7 +133,10 @@ static int prepare_supervisor(const struct options *options, struct supervisor_s
 		log_error("cannot make the shared counters", log_errno("error", -setup->stats_fd));
 		return setup->stats_fd;
 	}
-	return confine_supervisor();
+	rc = confine_supervisor();
+	if (rc < 0)
+		log_error("cannot give up privilege", log_errno("error", -rc));
+	return rc;
 }
 
 static int become_supervisor(const struct options *options, const struct title *title, int starter_fd)
@@ -161,14 +164,24 @@ static int check_privilege(const struct options *options)
 	return -EPERM;
 }
 
+static int find_user(const struct options *options, struct confine_user *user)
+{
+	int rc = confine_user_lookup(options->user, user);
+
+	if (rc < 0)
+		log_error("no such user", log_str("user", options->user ? options->user : "nobody"),
+			log_errno("error", -rc));
+	return rc;
+}
+
 static int proc_daemon(const struct options *options, const struct title *title)
 {
 	struct starter_setup setup = {.options = options, .title = title, .inotify_fd = -1, .stdin_fd = -1};
-	pid_t starter;
+	pid_t starter = -1;
 	int starter_fd, exit_code;
 
 	log_init("supervisor", options->log_format, options->verbosity);
-	if (check_privilege(options) < 0 || confine_user_lookup(options->user, &setup.user) < 0 ||
+	if (check_privilege(options) < 0 || find_user(options, &setup.user) < 0 ||
 		open_manifests(options, &setup) < 0)
 		return 1;
 	raise_descriptor_limit();

@@ -5,8 +5,6 @@
 #include <errno.h>
 #include <string.h>
 
-#include "portald/mem.h"
-
 static bool cluster_ip_ok(const struct addr_port *at)
 {
 	return at->port != 0 && !addr_is_any(&at->addr) && !addr_is_loopback(&at->addr) &&
@@ -43,23 +41,16 @@ int records_check(const struct plan_listener *record, const struct options *opti
 	return 0;
 }
 
-struct steering_rules records_rules(struct table *table, const struct addr *bind_addr)
+void records_rules(struct steering_rules *rules, struct table *table, const struct addr *bind_addr)
 {
-	struct steering_rules rules = {.bind_addr = *bind_addr};
-	size_t capacity = 0;
-
+	steering_rules_init(rules, bind_addr);
 	for (struct table_entry *entry = table_first(table); entry; entry = entry->hh.next) {
-		for (size_t i = 0; entry->open && i < entry->record->portal_count; i++) {
-			rules.rules = mem_grow(rules.rules, rules.count, &capacity, sizeof(*rules.rules));
-			rules.rules[rules.count++] = (struct steering_rule){
-				.key = entry->record->key,
-				.proto = entry->record->proto,
-				.portal = entry->record->portals[i],
-				.proxy_port = entry->socket.at.port,
-			};
-		}
+		const struct plan_listener *record = entry->record;
+
+		if (entry->open)
+			steering_rules_add(rules, record->key, record->proto, record->portals,
+				record->portal_count, entry->socket.at.port);
 	}
-	return rules;
 }
 
 void records_print_table(struct table *table, FILE *out)

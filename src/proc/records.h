@@ -12,9 +12,8 @@
  * Returns 0 or -EPROTO: control is broken, since its own validation is stricter. */
 int records_check(const struct plan_listener *record, const struct options *options);
 
-/* The rules for every open listener, in key order. The array is the caller's to free(); keys are borrowed
- * from the table. */
-struct steering_rules records_rules(struct table *table, const struct addr *bind_addr);
+/* Initializes rules with those for every open listener, in key order. Keys are borrowed from the table. */
+void records_rules(struct steering_rules *rules, struct table *table, const struct addr *bind_addr);
 
 /* For --steering=none: which Service port is reached at which local address. */
 void records_print_table(struct table *table, FILE *out);

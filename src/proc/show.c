@@ -19,12 +19,15 @@ static void print_finding(enum source_severity severity, const char *line)
 static int print_rules(const struct plan *plan, const struct options *options)
 {
 	uint16_t first = options->proxy_ports.first ? options->proxy_ports.first : EXAMPLE_FIRST_PORT;
-	struct steering_rules *rules = steering_rules_from_plan(plan, first, &options->bind_addr);
-	char *text = steering_iptables_render(rules, NULL);
-	int rc = fputs(text, stdout) < 0 ? -1 : 0;
+	struct steering_rules rules;
+	char *text;
+	int rc;
 
+	steering_rules_from_plan(&rules, plan, &options->bind_addr, first);
+	text = steering_iptables_render(&rules, NULL);
+	rc = fputs(text, stdout) < 0 ? -1 : 0;
 	free(text);
-	steering_rules_free(rules);
+	steering_rules_fini(&rules);
 	return rc;
 }
 

@@ -48,13 +48,13 @@ struct starter {
 
 /* ---- files for control ---- */
 
-static void send_file(void *context, const char *name, int fd, int error)
+/* A files_fn. */
+static int send_file(void *context, const char *name, int fd, int error)
 {
 	struct starter *starter = context;
 	struct ipc_file file = {.name = name, .error = error};
 
-	if (ipc_send_file(starter->control, &file, error ? -1 : fd) < 0)
-		log_v(2, "control does not take its files");
+	return ipc_send_file(starter->control, &file, error ? -1 : fd);
 }
 
 /* A file is watched by its directory: editors and ConfigMap mounts replace files instead of writing into
@@ -85,14 +85,12 @@ static int answer_files(struct starter *starter, uint32_t index)
 		return -EPROTO;
 	if (strcmp(options->manifests[index], "-") == 0) {
 		lseek(starter->setup->stdin_fd, 0, SEEK_SET);
-		send_file(starter, "<stdin>", starter->setup->stdin_fd, 0);
-		rc = 0;
+		rc = send_file(starter, "<stdin>", starter->setup->stdin_fd, 0);
 	} else {
 		watch_path(starter, options->manifests[index]);
 		rc = files_collect(options->manifests[index], send_file, starter);
 	}
-	send_file(starter, "", -1, rc);
-	return 0;
+	return rc < 0 ? rc : send_file(starter, "", -1, 0);
 }
 
 static int control_frame(struct starter *starter, struct ipc_frame *frame)
@@ -114,6 +112,15 @@ struct birth {
 	int files_fd; /* control only, else -1 */
 };
 
+static int give_up_privilege(const struct starter *starter)
+{
+	int rc = confine_child(&starter->setup->user);
+
+	if (rc < 0)
+		log_error("cannot give up privilege", log_errno("error", -rc));
+	return rc;
+}
+
 static int relay_main(const struct starter *starter, const struct birth *birth)
 {
 	struct relay_options options = {.index = birth->index, .confine = confine_relay_seccomp};
@@ -124,7 +131,7 @@ static int relay_main(const struct starter *starter, const struct birth *birth)
 		return 1;
 	}
 	close(birth->stats_fd);
-	if (confine_child(&starter->setup->user) < 0)
+	if (give_up_privilege(starter) < 0)
 		return 1;
 	return relay_run(&options, stats, birth->channel_fd);
 }
@@ -140,7 +147,7 @@ static int control_main(const struct starter *starter, const struct birth *birth
 	};
 
 	close(birth->stats_fd);
-	if (confine_child(&starter->setup->user) < 0)
+	if (give_up_privilege(starter) < 0)
 		return 1;
 	return control_run(&setup);
 }
@@ -374,8 +381,10 @@ int starter_run(const struct starter_setup *setup, int channel_fd)
 	sigprocmask(SIG_SETMASK, &mask, NULL);
 	starter.signal_fd = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
 	starter.supervisor = ipc_channel_new(channel_fd);
-	if (starter.signal_fd < 0 || !starter.supervisor || confine_starter() < 0)
+	if (starter.signal_fd < 0 || !starter.supervisor || confine_starter() < 0) {
+		log_error("the starter cannot begin");
 		return 1;
+	}
 	starter_loop(&starter);
 	ipc_channel_free(starter.supervisor);
 	starter.supervisor = NULL;

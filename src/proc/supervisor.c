@@ -197,9 +197,9 @@ static void apply_rules(struct supervisor *supervisor)
 		tell_control_done(supervisor, 0);
 		return;
 	}
-	rules = records_rules(supervisor->table, &supervisor->options->bind_addr);
+	records_rules(&rules, supervisor->table, &supervisor->options->bind_addr);
 	steering_apply(supervisor->steering, &rules);
-	free(rules.rules);
+	steering_rules_fini(&rules);
 }
 
 static void on_opened(void *context, struct table_entry *entry)

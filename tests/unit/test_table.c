@@ -239,14 +239,15 @@ static void rules_name_the_proxy_port_of_each_portal(void **state)
 		put(fixture->table, record("default/b", 81, 1, 1), TABLE_PORTALS | TABLE_BACKENDS);
 	struct table_entry *a =
 		put(fixture->table, record("default/a", 80, 1, 1), TABLE_PORTALS | TABLE_BACKENDS);
-	struct steering_rules rules = records_rules(fixture->table, &any);
+	struct steering_rules rules;
 
+	records_rules(&rules, fixture->table, &any);
 	assert_int_equal(rules.count, 2);
 	assert_string_equal(rules.rules[0].key, "default/a");
 	assert_int_equal(rules.rules[0].proxy_port, a->socket.at.port);
 	assert_int_equal(rules.rules[1].proxy_port, b->socket.at.port);
 	assert_int_equal(rules.rules[1].portal.at.port, 81);
-	free(rules.rules);
+	steering_rules_fini(&rules);
 }
 
 #define CASE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
