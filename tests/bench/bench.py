@@ -202,7 +202,7 @@ GOALS_US = {"p50_us": 300, "p99_us": 5000}
 
 
 def run_rate(options):
-    """Open-loop connections through portald's ClusterIP while two of its three backends are dead, in two ways;
+    """Connections on schedule through portald's ClusterIP while two of its three backends are dead, each its way;
     and, as what this machine can do at best, to the good backend itself."""
     topology = Routed(options.load)
     good, _, hole = (at.partition(":")[0] for at in topology.backends)
