@@ -7,4 +7,10 @@ tests_unit_test_steering_text_SOURCES = tests/unit/plan_sample.c tests/unit/plan
 tests_unit_test_steering_text_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 tests_unit_test_steering_text_LDADD = src/steering/libsteering.a src/plan/libplan.a src/model/libmodel.a \
 	src/base/libbase.a $(YAJL_LIBS) $(YAML_LIBS) $(LIBEVENT_LIBS) $(MNL_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/unit/test_steering_engine
+tests_unit_test_steering_engine_SOURCES = tests/unit/test_steering_engine.c
+tests_unit_test_steering_engine_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS) $(LIBEVENT_CFLAGS)
+tests_unit_test_steering_engine_LDADD = src/steering/libsteering.a src/plan/libplan.a src/model/libmodel.a \
+	src/base/libbase.a $(YAJL_LIBS) $(YAML_LIBS) $(LIBEVENT_LIBS) $(MNL_LIBS) $(CMOCKA_LIBS)
 endif
