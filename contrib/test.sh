@@ -106,15 +106,21 @@ is_chosen() {
 
 # The counts that make check, pytest and the fuzzers print.
 summary_of() {
-	grep -hE '^# (PASS|FAIL|ERROR): *[1-9]|^=* ?[0-9]+ (passed|failed).* in |^lint: |^fuzz: .* for ' "$1" |
+	grep -hE '^# (PASS|FAIL|ERROR): *[1-9]|^=* ?[0-9]+ (passed|failed).* in |^lint: |^fuzz: .* inputs in ' "$1" |
 		sed 's/^=* *//; s/ *=*$//; s/^# //; s/  */ /g' | paste -sd';' | sed 's/;/; /g'
 }
 
-# stage NAME FUNCTION: runs it with its output in a log, which is shown if it fails.
+# stage NAME FUNCTION [BUILD]: runs it with its output in a log, which is shown if it fails. BUILD is the stage
+# without which it cannot run.
 stage() {
 	local name=$1 log=$logs/$1.log start=$SECONDS status=0
 	is_chosen "$name" || return 0
 	printf '== %-12s ' "$name"
+	if [[ " ${failed[*]} " == *" ${3:-none} "* ]]; then
+		failed+=("$name")
+		printf 'FAIL         (there is no build: %s failed)\n' "$3"
+		return
+	fi
 	"$2" >"$log" 2>&1 </dev/null || status=$?
 	if [ $status -eq 0 ]; then
 		passed=$((passed + 1))
@@ -135,20 +141,20 @@ if [ ${#chosen[@]} -gt 0 ]; then
 fi
 
 stage gcc build_gcc
-stage gcc-check check_gcc
-stage lint lint
-stage gcc-netns netns_gcc
-stage demo demo
-stage valgrind valgrind
+stage gcc-check check_gcc gcc
+stage lint lint gcc
+stage gcc-netns netns_gcc gcc
+stage demo demo gcc
+stage valgrind valgrind gcc
 stage san build_san
-stage san-check check_san
-stage san-netns netns_san
+stage san-check check_san san
+stage san-netns netns_san san
 stage clang build_clang
-stage clang-check check_clang
+stage clang-check check_clang clang
 stage fuzz-build build_fuzz
-stage fuzz fuzz
-stage install install_
-stage distcheck distcheck
+stage fuzz fuzz fuzz-build
+stage install install_ gcc
+stage distcheck distcheck gcc
 
 printf '== %d passed, %d failed%s, %d s\n' "$passed" "${#failed[@]}" "${failed[*]:+ (${failed[*]})}" "$SECONDS"
 [ ${#failed[@]} -eq 0 ]

@@ -16,6 +16,7 @@ EXTRA_DIST += \
 	tests/netns \
 	tests/tools/analyzer.h \
 	tests/tools/check_docs.py \
+	tests/tools/cppcheck.cfg \
 	tests/tools/cppcheck.suppress \
 	tests/tools/fuzz.sh \
 	tests/tools/lint.py \

@@ -47,19 +47,24 @@ bool accept_waiting(const struct relay *relay)
 
 /* ---- shortage ---- */
 
-static uint64_t descriptors_in_use(const struct relay *relay)
+static uint64_t fds_in_use(const struct relay *relay)
 {
 	return (uint64_t)relay->fds_elsewhere + relay->listener_count + 2 * relay->conns.in_use +
 	       2 * (uint64_t)relay->pipes.open_count;
 }
 
+bool accept_spares_fds(const struct relay *relay)
+{
+	return fds_in_use(relay) + relay->fd_limit / 8 < relay->fd_limit;
+}
+
 /* Whether there are descriptors for one more connection, both sides of it. */
 static bool has_room(struct relay *relay)
 {
-	if (descriptors_in_use(relay) + SIDES <= relay->fd_limit)
+	if (fds_in_use(relay) + SIDES <= relay->fd_limit)
 		return true;
 	pipes_trim(&relay->pipes);
-	return descriptors_in_use(relay) + SIDES <= relay->fd_limit;
+	return fds_in_use(relay) + SIDES <= relay->fd_limit;
 }
 
 void accept_suspend(struct relay *relay, bool own_limit)

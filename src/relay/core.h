@@ -186,6 +186,8 @@ bool accept_waiting(const struct relay *relay);
 void accept_run(struct relay *relay);
 /* Descriptors (or buffers) are short: no more accepting for a while. */
 void accept_suspend(struct relay *relay, bool own_limit);
+/* True if descriptors may be used for something less urgent than connections: pipes. */
+bool accept_spares_fds(const struct relay *relay);
 /* Ends a pause that is over, or whose reason is gone. */
 void accept_resume(struct relay *relay);
 

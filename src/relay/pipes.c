@@ -42,7 +42,7 @@ static struct pipe *pipe_open(struct pipes *pipes)
 	return pipe;
 }
 
-struct pipe *pipes_get(struct pipes *pipes, int64_t now_ms)
+struct pipe *pipes_get(struct pipes *pipes, bool may_open, int64_t now_ms)
 {
 	struct pipe *pipe = pipes->idle;
 
@@ -51,7 +51,7 @@ struct pipe *pipes_get(struct pipes *pipes, int64_t now_ms)
 		pipes->idle_count--;
 		return pipe;
 	}
-	if (pipes->open_count >= PIPES_MAX_OPEN || now_ms < pipes->retry_at_ms)
+	if (!may_open || pipes->open_count >= PIPES_MAX_OPEN || now_ms < pipes->retry_at_ms)
 		return NULL;
 	pipe = pipe_open(pipes);
 	if (!pipe)

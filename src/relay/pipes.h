@@ -2,6 +2,7 @@
 #ifndef RELAY_PIPES_H
 #define RELAY_PIPES_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -31,8 +32,8 @@ struct pipes {
 	int64_t retry_at_ms;
 };
 
-/* An empty pipe, or NULL: then the caller copies. */
-struct pipe *pipes_get(struct pipes *pipes, int64_t now_ms);
+/* An empty pipe, or NULL: then the caller copies. may_open: descriptors may be used for a new one. */
+struct pipe *pipes_get(struct pipes *pipes, bool may_open, int64_t now_ms);
 
 /* Takes a pipe back; one that is not empty is closed. */
 void pipes_put(struct pipes *pipes, struct pipe *pipe);

@@ -279,7 +279,7 @@ static enum progress read_some(struct pumping *pump)
 	struct pipe *pipe = NULL;
 
 	if (pump->half->flags & HALF_SPLICE)
-		pipe = pipes_get(&relay->pipes, relay->now_ms);
+		pipe = pipes_get(&relay->pipes, accept_spares_fds(relay), relay->now_ms);
 	if (pipe)
 		return splice_some(pump, pipe);
 	if (relay->held_bytes + RELAY_BUFFER_BYTES > relay->held_limit_bytes)

@@ -17,3 +17,4 @@ EXTRA_DIST += \
 	tests/bench/netns.py \
 	tests/bench/report.py \
 	tests/bench/run
+dist_doc_DATA += doc/BENCHMARKS.md

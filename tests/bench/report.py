@@ -62,30 +62,41 @@ def tables(results, missing, workloads, titles):
     return "\n".join(parts)
 
 
-def machine(arguments, options, seconds):
+def programs(options, names):
     """What the numbers were measured with."""
+    commands = {
+        "portald": [candidates.portald_program(), "--version"],
+        "haproxy": ["haproxy", "-v"],
+        "nginx": ["nginx", "-v"],
+        "iptables": ["iptables", "-V"],
+    }
+    lines = [
+        f"kernel: {platform.release()} {platform.machine()}, {os.cpu_count()} CPUs; "
+        f"load and backends on CPU 0, proxy on CPU {options.proxy_cpu}",
+        f"congestion control: {netns.CONGESTION_CONTROL}",
+    ]
+    lines += [f"{name}: {candidates.version(*commands[name])}" for name in names]
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def machine(arguments, options, seconds):
     lines = [
         f"command: tests/bench/run {' '.join(arguments)}".rstrip(),
         f"rounds: {options.rounds}, {options.seconds} s for each measurement after {options.warm_up} s of "
         f"warm-up; {seconds:.0f} s in all; medians (least - most)",
-        f"kernel: {platform.release()} {platform.machine()}, {os.cpu_count()} CPUs; "
-        f"load and backends on CPU 0, proxy on CPU {options.proxy_cpu}",
-        f"congestion control: {netns.CONGESTION_CONTROL}",
-        f"portald: {candidates.version(candidates.portald_program(), '--version')}",
-        f"haproxy: {candidates.version('haproxy', '-v')}",
-        f"nginx: {candidates.version('nginx', '-v')}",
-        f"iptables: {candidates.version('iptables', '-V')}",
     ]
-    return "\n".join(f"- {line}" for line in lines)
+    return "\n".join(f"- {line}" for line in lines) + "\n" + programs(
+        options, ["portald", "haproxy", "nginx", "iptables"])
 
 
-def rate(result, per_second, goals_us):
+def rate(floor, result, per_second, goals_us):
     asked = result["units"] + result["errors"]
-    lines = [f"{per_second} connections/s; one good backend, one that refuses, one black-holed:",
-             f"{result['units']} of {asked} succeeded"
+    lines = [f"{per_second} connections/s through portald; one backend good, one refusing, one black-holed:",
+             f"- {result['units']} of {asked} succeeded"
              + (f" (first error: {result['first_error']})" if "first_error" in result else "")]
     for name, most in goals_us.items():
         got = result.get(name)
         verdict = "no sample" if got is None else "reached" if got < most else "MISSED"
-        lines.append(f"{name[:3]} after the first second: {got} us (goal: < {most}): {verdict}")
+        lines.append(f"- {name[:3]} after the first second: {got} us (goal: < {most}): {verdict}; "
+                     f"without a proxy: {floor.get(name)} us")
     return "\n".join(lines)

@@ -25,13 +25,14 @@ for program; do
 		status=1
 		continue
 	fi
-	echo "fuzz: $name for $seconds s"
 	if ! "./$program" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -verbosity=0 \
 		-print_final_stats=1 -artifact_prefix="$work/" "$work/corpus" "$seeds" >"$work/log" 2>&1; then
 		status=1
 		echo "fuzz: $name failed: $work/log and $work/crash-*" >&2
 		tail -n 40 "$work/log" >&2
 	fi
-	grep -E 'number_of_executed_units|new_units_added' "$work/log" || true
+	inputs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$work/log")
+	new=$(sed -n 's/^stat::new_units_added: *//p' "$work/log")
+	echo "fuzz: $name: ${inputs:-?} inputs in $seconds s, ${new:-?} worth keeping"
 done
 exit $status

@@ -37,6 +37,7 @@ class Lint:
         self.options = options
         self.root = os.path.abspath(options.root)
         self.build = os.path.abspath(options.build)
+        self.tools = os.path.dirname(os.path.abspath(__file__))
         self.tree = lint_source.Tree(self.root)
         self.flags = [self.from_root(f) for f in shlex.split(options.cppflags)]
         self.jobs = []
@@ -84,18 +85,18 @@ class Lint:
         sources = sorted(self.sources(".c"), key=lambda p: -os.path.getsize(os.path.join(self.root, p)))
         for path in sources:
             self.add("clang-tidy", lambda path=path: self.tidy(path))
-        # Unit tests put structures and functions to uses that the style checks cannot follow.
-        suppressions = "--suppressions-list=" + os.path.join(self.root, "tests/tools/cppcheck.suppress")
+        # Of the tests it would say that what only the assertions use is not used.
         for part in chunks(self.tree.under("src/", ".c"), 12):
             self.add_command("cppcheck", ["cppcheck", "-q", "--std=c11", "--error-exitcode=1",
                                           "--enable=warning,performance,portability,style",
-                                          "--library=posix", "--library=gnu", suppressions,
+                                          "--library=posix", "--library=gnu", f"--library={self.tools}/cppcheck.cfg",
+                                          f"--suppressions-list={self.tools}/cppcheck.suppress",
                                           "--template={file}:{line}:{column}: {message} [{id}]",
                                           *[f for f in self.flags if f.startswith(("-I", "-D"))], *part])
         self.script_jobs()
 
     def tidy(self, path):
-        model = os.path.join(os.path.dirname(os.path.abspath(__file__)), "analyzer.h")
+        model = os.path.join(self.tools, "analyzer.h")
         found = run(["clang-tidy", "--quiet", path, "--", "-std=gnu11", "-include", model, *self.flags],
                     self.root)
         if found is None:

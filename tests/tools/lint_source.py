@@ -286,6 +286,9 @@ def rule_banned_calls(tree):
         code = tree.code(path)
         for match in call.finditer(code):
             name = match.group(1)
+            # A handler needs sigaction(), which says what happens to interrupted calls.
+            if name == "signal" and re.match(r"[^();]*,\s*SIG_(IGN|DFL)\s*\)", code[match.end():]):
+                continue
             yield path, line_of(code, match.start()), f"{name}() is banned: use {BANNED[name]}"
 
 
@@ -374,11 +377,12 @@ def rule_text(tree):
 
 
 def rule_no_suppressions(tree):
-    """The tools' findings are mended, not silenced."""
-    silencer = re.compile(r"NOLINT|cppcheck-suppress|clang-format\s+off|LCOV_EXCL|pragma\s+(GCC|clang)\s+diag")
+    """The tools' findings are mended, not silenced. A test's tables may have a format of their own."""
+    silencers = r"NOLINT|cppcheck-suppress|LCOV_EXCL|pragma\s+(GCC|clang)\s+diag"
     for path in tree.under("src/", ".c", ".h") + tree.under("include/", ".h") + tree.under("tests/", ".c"):
+        silencer = silencers if path.startswith("tests/") else silencers + r"|clang-format\s+off"
         for number, line in enumerate(tree.text(path).split("\n"), 1):
-            if silencer.search(line):
+            if re.search(silencer, line):
                 yield path, number, "silences a check"
 
 

@@ -217,19 +217,28 @@ int rig_connect(const struct rig *rig)
 	return connect_to(&rig->listener.at);
 }
 
+int backend_listen_at(const struct addr_port *at, int backlog)
+{
+	struct sockaddr_storage sa;
+	socklen_t length = addr_to_sockaddr(at, &sa);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
+
+	assert_true(fd >= 0);
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	assert_int_equal(bind(fd, (struct sockaddr *)&sa, length), 0);
+	assert_int_equal(listen(fd, backlog), 0);
+	set_timeouts(fd);
+	return fd;
+}
+
 int backend_listen(struct addr_port *at, int backlog)
 {
 	struct sockaddr_storage sa;
-	socklen_t length = addr_to_sockaddr(&loopback, &sa);
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	socklen_t length = sizeof(sa);
+	int fd = backend_listen_at(&loopback, backlog);
 
-	assert_true(fd >= 0);
-	assert_int_equal(bind(fd, (struct sockaddr *)&sa, length), 0);
-	assert_int_equal(listen(fd, backlog), 0);
-	length = sizeof(sa);
 	assert_int_equal(getsockname(fd, (struct sockaddr *)&sa, &length), 0);
 	assert_int_equal(addr_from_sockaddr(at, (struct sockaddr *)&sa), 0);
-	set_timeouts(fd);
 	return fd;
 }
 

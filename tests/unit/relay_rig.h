@@ -68,6 +68,8 @@ int connect_to(const struct addr_port *at);
 
 /* Listens on a free loopback port. */
 int backend_listen(struct addr_port *at, int backlog);
+/* Listens on an address that was free a moment ago. */
+int backend_listen_at(const struct addr_port *at, int backlog);
 int backend_accept(int listener);
 
 /* A loopback port that nobody listens on, and one that answers nothing (its queue is full). */
