@@ -199,10 +199,12 @@ void set_take_pod(struct set *set, struct set_pod *pod)
 
 void set_fini(struct set *set)
 {
-	struct set_name *name, *next;
+	struct set_name *name = set->names, *next;
 
-	HASH_ITER (hh, set->names, name, next) {
-		HASH_DEL(set->names, name);
+	/* Frees the table; the entries are still linked. */
+	HASH_CLEAR(hh, set->names);
+	for (; name; name = next) {
+		next = name->hh.next;
 		free(name);
 	}
 	for (size_t i = 0; i < set->service_count; i++)
