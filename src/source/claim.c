@@ -39,10 +39,12 @@ static void claims_init(struct claims *claims, struct set *set)
 
 static void claims_fini(struct claims *claims)
 {
-	struct address_claim *claim, *next;
+	struct address_claim *claim = claims->addresses, *next;
 
-	HASH_ITER (hh, claims->addresses, claim, next) {
-		HASH_DEL(claims->addresses, claim);
+	/* Frees the table; the entries are still linked. */
+	HASH_CLEAR(hh, claims->addresses);
+	for (; claim; claim = next) {
+		next = claim->hh.next;
 		free(claim);
 	}
 	free(claims->ports);

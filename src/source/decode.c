@@ -40,10 +40,12 @@ static const struct reader readers[] = {
 
 void decoder_fini(struct decoder *decoder)
 {
-	struct decode_kind *kind, *next;
+	struct decode_kind *kind = decoder->passed_over, *next;
 
-	HASH_ITER (hh, decoder->passed_over, kind, next) {
-		HASH_DEL(decoder->passed_over, kind);
+	/* Frees the table; the entries are still linked. */
+	HASH_CLEAR(hh, decoder->passed_over);
+	for (; kind; kind = next) {
+		next = kind->hh.next;
 		free(kind);
 	}
 }

@@ -24,8 +24,8 @@ char *manifest_text(const char *name, size_t *count);
 const struct model_service *find_service(
 	const struct decoded *decoded, const char *namespace, const char *name);
 
-/* The service's endpoints as "address:port+R+S+T target, ..." sorted by slice, for its port called port_name;
- * valid until decoded is finished with the next call. */
+/* The service's endpoints for its port called port_name as "address:port+R+S+T target, ..." in the order of
+ * the slices, to be freed. */
 char *endpoints_text(
 	const struct decoded *decoded, const struct model_service *service, const char *port_name);
 
