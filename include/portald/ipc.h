@@ -14,6 +14,7 @@
 
 #include "portald/addr.h"
 #include "portald/proto.h"
+#include "portald/service_options.h"
 
 struct plan_listener;
 
@@ -24,8 +25,8 @@ struct plan_listener;
 enum ipc_type {
 	/* control -> supervisor */
 	IPC_SYNC_BEGIN = 1, /* struct ipc_sync: a plan, or a change of one, follows */
-	IPC_LISTENER_PUT,   /* struct plan_listener: open or change by key */
-	IPC_LISTENER_DEL,   /* key */
+	IPC_LISTENER_PUT,   /* struct plan_listener: open or change by id */
+	IPC_LISTENER_DEL,   /* id */
 	IPC_SYNC_END,       /* struct ipc_sync: what came since SYNC_BEGIN takes effect */
 	/* supervisor -> control */
 	IPC_SYNC_DONE, /* struct ipc_sync_done: listeners and rules of that generation are in force */
@@ -45,7 +46,7 @@ enum ipc_type {
 /* SYNC_BEGIN and SYNC_END. */
 struct ipc_sync {
 	uint64_t generation; /* counts up from 1 with every sync of one control process */
-	bool full;           /* keys that are not put until SYNC_END are removed */
+	bool full;           /* ids that are not put until SYNC_END are removed */
 };
 
 struct ipc_sync_done {
@@ -55,18 +56,27 @@ struct ipc_sync_done {
 };
 
 /* A portal as the relay sees it: the original destination that a steered connection must have. */
+struct ipc_relay_portal {
+	struct addr_port at; /* "any" address: the port on every address of the family */
+	bool check_source;   /* only clients within the listener's source ranges */
+};
+
 struct ipc_relay_listener {
 	uint32_t slot; /* stats index; names the listener in later messages */
 	enum proto proto;
-	bool check_destination;          /* refuse connections that were not redirected */
-	const char *key;                 /* for log lines */
-	const struct addr_port *portals; /* "any" address: the port on every address of the family */
+	bool check_destination; /* refuse connections that were not redirected */
+	const char *key;        /* for log lines */
+	struct service_options options;
+	const struct ipc_relay_portal *portals;
 	size_t portal_count;
+	const struct addr_prefix *source_ranges;
+	size_t source_range_count;
 };
 
 struct ipc_relay_backend {
 	struct addr_port at;
-	uint32_t slot; /* stats index */
+	uint32_t slot;   /* stats index */
+	uint16_t weight; /* 0: no new connections */
 };
 
 struct ipc_relay_backends {
@@ -139,7 +149,7 @@ int ipc_receive_wait(struct ipc_channel *channel, struct ipc_frame *frame, int t
 int ipc_send_sync(struct ipc_channel *channel, enum ipc_type type, const struct ipc_sync *sync);
 int ipc_send_sync_done(struct ipc_channel *channel, const struct ipc_sync_done *done);
 int ipc_send_listener_put(struct ipc_channel *channel, const struct plan_listener *listener);
-int ipc_send_listener_del(struct ipc_channel *channel, const char *key);
+int ipc_send_listener_del(struct ipc_channel *channel, const char *id);
 int ipc_send_relay_listener(struct ipc_channel *channel, const struct ipc_relay_listener *listener, int fd);
 int ipc_send_relay_backends(struct ipc_channel *channel, const struct ipc_relay_backends *backends);
 int ipc_send_relay_close(struct ipc_channel *channel, uint32_t slot);
@@ -161,11 +171,11 @@ void ipc_storage_free(struct ipc_storage *storage);
 
 int ipc_decode_sync(const struct ipc_frame *frame, struct ipc_sync *out);
 int ipc_decode_sync_done(const struct ipc_frame *frame, struct ipc_sync_done *out);
-/* A fresh listener, to be freed with plan_listener_free(). Checks bounds (plan.h), that the key is
+/* A fresh listener, to be freed with plan_listener_free(). Checks bounds (plan.h), that id and key are
  * printable ASCII without blanks, quotes and backslashes, and that every address is of the listener's
  * family; nothing more. */
 int ipc_decode_listener_put(const struct ipc_frame *frame, struct plan_listener **out);
-int ipc_decode_listener_del(const struct ipc_frame *frame, const char **key, struct ipc_storage *storage);
+int ipc_decode_listener_del(const struct ipc_frame *frame, const char **id, struct ipc_storage *storage);
 int ipc_decode_relay_listener(
 	const struct ipc_frame *frame, struct ipc_relay_listener *out, struct ipc_storage *storage);
 int ipc_decode_relay_backends(

@@ -1,8 +1,8 @@
 /* The plan: what this node should open. A pure function of (snapshot, node facts).
  *
- * One listener for each Service port; its key is kube-proxy's ServicePortName, "namespace/name:port", or
- * "namespace/name" where the port has no name. The plan never knows proxy ports: those belong to whoever
- * opens the listeners.
+ * One listener for each Service port (or several: see struct plan_listener); its key is kube-proxy's
+ * ServicePortName, "namespace/name:port", or "namespace/name" where the port has no name. The plan never
+ * knows proxy ports: those belong to whoever opens the listeners.
  */
 #ifndef PORTALD_PLAN_H
 #define PORTALD_PLAN_H
@@ -14,24 +14,48 @@
 #include "portald/addr.h"
 #include "portald/model.h"
 #include "portald/proto.h"
+#include "portald/service_options.h"
 
 /* Bounds of one listener; a decoder of plan records refuses what exceeds them. */
 #define PLAN_MAX_KEY_BYTES 256 /* 63 + 1 + 63 + 1 + 63 in practice */
 #define PLAN_MAX_PORTALS 256
 #define PLAN_MAX_BACKENDS 32768
 
-enum plan_portal_kind { PLAN_PORTAL_CLUSTER_IP, PLAN_PORTAL_NODE_PORT };
+#define PLAN_MAX_SOURCE_RANGES 1024
+
+enum plan_portal_kind {
+	PLAN_PORTAL_CLUSTER_IP,
+	PLAN_PORTAL_NODE_PORT,
+	PLAN_PORTAL_EXTERNAL_IP,
+	PLAN_PORTAL_LOAD_BALANCER,
+	PLAN_PORTAL_KINDS
+};
+
+/* Whose traffic a portal takes: with externalTrafficPolicy Local, what the node itself sends to an external
+ * address goes to all endpoints, what arrives goes to the local ones. */
+enum plan_scope { PLAN_SCOPE_ALL, PLAN_SCOPE_ARRIVING, PLAN_SCOPE_HOST, PLAN_SCOPES };
 
 /* An address and port at which clients reach the Service. A NodePort's address is the family's "any". */
 struct plan_portal {
 	enum plan_portal_kind kind;
+	enum plan_scope scope;
+	bool check_source; /* only clients within the listener's source ranges */
 	struct addr_port at;
+};
+
+/* What becomes of a connection to the portals. The listener is open in any case. */
+enum plan_action {
+	PLAN_PROXY,  /* goes to a backend */
+	PLAN_REJECT, /* there is none: refused at once */
+	PLAN_DROP,   /* there is none on this node, with externalTrafficPolicy Local: not answered */
+	PLAN_ACTIONS
 };
 
 /* An endpoint that gets connections. */
 struct plan_backend {
 	struct addr_port at;
-	char *target; /* "Pod namespace/name" or NULL: for people only, not sent to the supervisor */
+	uint16_t weight; /* 0: no new connections */
+	char *target;    /* "Pod namespace/name" or NULL: for people only, not sent to the supervisor */
 };
 
 /* An endpoint that gets none, and why. */
@@ -41,10 +65,17 @@ struct plan_left_out {
 	char *reason; /* "not ready", "terminating", "no port named http", ... */
 };
 
+/* A Service port may need several listeners: one a family, and one for external traffic where its policy
+ * gives it other endpoints. They share the key and differ in the id. */
 struct plan_listener {
+	char *id; /* unique: the key, with "#v6" for IPv6, then "#external" for external traffic's own */
 	char *key;
 	enum proto proto;
 	enum addr_family family;
+	enum plan_action action;
+	struct service_options options;
+	struct addr_prefix *source_ranges; /* loadBalancerSourceRanges of this family */
+	size_t source_range_count;
 	struct plan_portal *portals; /* sorted by kind, address, port */
 	size_t portal_count;
 	struct plan_backend *backends; /* sorted by address and port; unique */
@@ -61,7 +92,7 @@ struct plan_skipped {
 };
 
 struct plan {
-	struct plan_listener **listeners; /* sorted by key; unique */
+	struct plan_listener **listeners; /* sorted by id; unique */
 	size_t listener_count;
 	struct plan_skipped *skipped; /* sorted by key */
 	size_t skipped_count;
@@ -70,6 +101,9 @@ struct plan {
 /* What the plan needs to know of the node. */
 struct plan_facts {
 	const char *node_name;
+	const char *zone;                 /* NULL: unknown */
+	struct service_options defaults;  /* for what a Service leaves open: scheduler, UDP timeouts */
+	bool source_ranges_on_node_ports; /* loadBalancerSourceRanges hold for NodePorts too */
 };
 
 /* Builds the plan. Never fails: conflicting portals go to the first claimant in key order, the other is
@@ -77,23 +111,31 @@ struct plan_facts {
 struct plan *plan_build(const struct model_snapshot *snapshot, const struct plan_facts *facts);
 void plan_free(struct plan *plan); /* NULL is fine */
 
-/* A listener without portals and backends; key is copied. */
-struct plan_listener *plan_listener_new(const char *key, enum proto proto, enum addr_family family);
+/* A listener that proxies, without portals and backends, with the default options; id and key are
+ * copied. */
+struct plan_listener *plan_listener_new(
+	const char *id, const char *key, enum proto proto, enum addr_family family);
 void plan_listener_free(struct plan_listener *listener); /* NULL is fine */
 /* Append an entry; -ENOSPC at the bounds above. Strings are copied. */
-int plan_listener_add_portal(
-	struct plan_listener *listener, enum plan_portal_kind kind, const struct addr_port *at);
-int plan_listener_add_backend(struct plan_listener *listener, const struct addr_port *at, const char *target);
+int plan_listener_add_portal(struct plan_listener *listener, const struct plan_portal *portal);
+int plan_listener_add_backend(
+	struct plan_listener *listener, const struct addr_port *at, uint16_t weight, const char *target);
+int plan_listener_add_source_range(struct plan_listener *listener, const struct addr_prefix *range);
+int plan_listener_add_source_range(struct plan_listener *listener, const struct addr_prefix *range);
 
-/* True if the supervisor would do the same for both: key, protocol, portals, backends. */
+/* True if the supervisor would do the same for both: id, and what the next two compare. */
 bool plan_listener_equal(const struct plan_listener *a, const struct plan_listener *b);
+/* True if they listen alike: all but the backends. */
+bool plan_listener_same_front(const struct plan_listener *a, const struct plan_listener *b);
+/* True if they have the same backends with the same weights. */
+bool plan_listener_same_backends(const struct plan_listener *a, const struct plan_listener *b);
 
-/* The listener with that key, or NULL. */
-struct plan_listener *plan_find(const struct plan *plan, const char *key);
+/* The listener with that id, or NULL. */
+struct plan_listener *plan_find(const struct plan *plan, const char *id);
 
 enum plan_change { PLAN_ADDED, PLAN_CHANGED, PLAN_REMOVED };
 
-/* Calls change for each key that differs, in key order. old may be NULL (everything is added). For
+/* Calls change for each id that differs, in id order. old may be NULL (everything is added). For
  * PLAN_REMOVED listener is the old one, otherwise the new one. */
 void plan_diff(const struct plan *old, const struct plan *new,
 	void (*change)(void *context, enum plan_change kind, const struct plan_listener *listener),

@@ -1,6 +1,6 @@
 /* What a Service says about how its connections are handled, beyond where they go: session affinity,
- * scheduler, limits. From spec fields and `portald.io/` annotations; decoded by source, carried by model, plan
- * and messages, obeyed by the relay. doc/ANNOTATIONS.md is the reader's version.
+ * scheduler, limits. From spec fields and `portald.io/` annotations; decoded by source, carried by model,
+ * plan and messages, obeyed by the relay. doc/ANNOTATIONS.md is the reader's version.
  */
 #ifndef PORTALD_SERVICE_OPTIONS_H
 #define PORTALD_SERVICE_OPTIONS_H

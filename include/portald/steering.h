@@ -20,6 +20,7 @@ struct event_base;
 struct steering_rule {
 	const char *key; /* the rule's comment: kube-proxy's ServicePortName */
 	enum proto proto;
+	enum plan_action action;
 	struct plan_portal portal;
 	uint16_t proxy_port;
 };
@@ -36,8 +37,8 @@ void steering_rules_init(struct steering_rules *rules, const struct addr *bind_a
 void steering_rules_fini(struct steering_rules *rules);
 
 /* Appends a rule for each portal of a listener. Only a set that grows by this alone may grow by it. */
-void steering_rules_add(struct steering_rules *rules, const char *key, enum proto proto,
-	const struct plan_portal *portals, size_t portal_count, uint16_t proxy_port);
+void steering_rules_add(
+	struct steering_rules *rules, const struct plan_listener *listener, uint16_t proxy_port);
 
 /* Initializes rules as they would look for the plan, for `portald plan --rules`: listeners get proxy ports
  * counted up from first_port, starting again at it after 65535. Keys are the plan's. */

@@ -12,6 +12,11 @@
 #include "portald/addr.h"
 #include "portald/ipc.h"
 
+/* Encoded sizes. */
+#define IPC_ADDR_PORT_BYTES 18
+#define IPC_PREFIX_BYTES 17
+#define IPC_OPTIONS_BYTES 40
+
 struct ipc_writer {
 	uint8_t *bytes;
 	size_t length, capacity;
@@ -29,6 +34,8 @@ void ipc_put_text(struct ipc_writer *writer, const char *text, size_t max_bytes)
 /* -EINVAL sticks if count is above max. */
 void ipc_put_count(struct ipc_writer *writer, size_t count, size_t max);
 void ipc_put_addr_port(struct ipc_writer *writer, const struct addr_port *at);
+void ipc_put_prefix(struct ipc_writer *writer, const struct addr_prefix *prefix);
+void ipc_put_options(struct ipc_writer *writer, const struct service_options *options);
 
 /* Sends what was put as one frame and frees the writer's memory. Returns 0, or a negative errno: the
  * one that stuck (nothing was sent), or ipc_send()'s. */
@@ -55,6 +62,9 @@ unsigned ipc_get_enum(struct ipc_reader *reader, unsigned limit);
 /* 0 or a negative errno. */
 int32_t ipc_get_error(struct ipc_reader *reader);
 struct addr_port ipc_get_addr_port(struct ipc_reader *reader);
+/* Bits within the family, host bits zero. */
+struct addr_prefix ipc_get_prefix(struct ipc_reader *reader);
+struct service_options ipc_get_options(struct ipc_reader *reader);
 /* At most max, and no more than could follow with entry_bytes each. */
 size_t ipc_get_count(struct ipc_reader *reader, size_t max, size_t entry_bytes);
 /* A NUL-terminated copy in storage. */

@@ -7,6 +7,7 @@ src_ipc_libipc_a_SOURCES = \
 	src/ipc/message_proc.c \
 	src/ipc/message_relay.c \
 	src/ipc/message_sync.c \
+	src/ipc/options.c \
 	src/ipc/types.c \
 	src/ipc/types.h
 dist_doc_DATA += doc/IPC.md

@@ -53,20 +53,26 @@ static void add_portals(struct plan *plan, struct plan_listener *listener,
 	char text[ADDR_TEXT_BYTES];
 
 	for (size_t i = 0; i < service->cluster_ip_count; i++) {
-		struct addr_port at = {.addr = service->cluster_ips[i], .port = port->port};
+		struct plan_portal portal = {
+			.kind = PLAN_PORTAL_CLUSTER_IP,
+			.at = {.addr = service->cluster_ips[i], .port = port->port},
+		};
 
-		if (addr_family(&at.addr) == listener->family)
-			plan_listener_add_portal(listener, PLAN_PORTAL_CLUSTER_IP, &at);
+		if (addr_family(&portal.at.addr) == listener->family)
+			plan_listener_add_portal(listener, &portal);
 		else
 			plan_skip(plan, listener->key,
 				mem_printf("clusterIP %s: IPv6 is not proxied yet",
-					addr_format(&at.addr, text)));
+					addr_format(&portal.at.addr, text)));
 	}
 	/* What a cloud balancer sends to a node arrives at the NodePort. */
 	if (listener->portal_count > 0 && port->node_port != 0 && service->type != MODEL_CLUSTER_IP) {
-		struct addr_port at = {.addr = addr_any(listener->family), .port = port->node_port};
+		struct plan_portal portal = {
+			.kind = PLAN_PORTAL_NODE_PORT,
+			.at = {.addr = addr_any(listener->family), .port = port->node_port},
+		};
 
-		plan_listener_add_portal(listener, PLAN_PORTAL_NODE_PORT, &at);
+		plan_listener_add_portal(listener, &portal);
 	}
 }
 
@@ -82,7 +88,7 @@ static void build_port(struct plan *plan, const struct model_snapshot *snapshot,
 		/* No valid object has such names; the supervisor would refuse the record. */
 		plan_skip(plan, key, mem_strdup("its name is too long"));
 	} else {
-		listener = plan_listener_new(key, port->proto, ADDR_V4);
+		listener = plan_listener_new(key, key, port->proto, ADDR_V4);
 		add_portals(plan, listener, service, port);
 		if (listener->portal_count > 0) {
 			plan_choose_endpoints(listener, snapshot, service, port);
@@ -113,7 +119,7 @@ void plan_build_service(
 
 static int listeners_cmp(const void *a, const void *b)
 {
-	return strcmp((*(struct plan_listener *const *)a)->key, (*(struct plan_listener *const *)b)->key);
+	return strcmp((*(struct plan_listener *const *)a)->id, (*(struct plan_listener *const *)b)->id);
 }
 
 static int skipped_cmp(const void *a, const void *b)

@@ -141,7 +141,8 @@ static void decide(struct plan_listener *listener, const struct candidates *cand
 		if (!duplicate)
 			first = candidate;
 		if (candidate->verdict == USED &&
-			plan_listener_add_backend(listener, &candidate->at, candidate->endpoint->target) == 0)
+			plan_listener_add_backend(listener, &candidate->at, SERVICE_WEIGHT_DEFAULT,
+				candidate->endpoint->target) == 0)
 			continue;
 		if (duplicate && candidate->verdict != NO_PORT)
 			leave_out_duplicate(listener, candidate, first, port);

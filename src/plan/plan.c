@@ -20,18 +20,18 @@ void plan_free(struct plan *plan)
 	free(plan);
 }
 
-static int key_cmp(const void *key, const void *listener)
+static int id_cmp(const void *id, const void *listener)
 {
-	return strcmp(key, (*(struct plan_listener *const *)listener)->key);
+	return strcmp(id, (*(struct plan_listener *const *)listener)->id);
 }
 
-struct plan_listener *plan_find(const struct plan *plan, const char *key)
+struct plan_listener *plan_find(const struct plan *plan, const char *id)
 {
 	struct plan_listener **found;
 
 	if (plan->listener_count == 0)
 		return NULL;
-	found = bsearch(key, plan->listeners, plan->listener_count, sizeof(struct plan_listener *), key_cmp);
+	found = bsearch(id, plan->listeners, plan->listener_count, sizeof(struct plan_listener *), id_cmp);
 	return found ? *found : NULL;
 }
 
@@ -42,7 +42,7 @@ static int diff_order(const struct plan *old, size_t i, const struct plan *new, 
 		return 1;
 	if (j == new->listener_count)
 		return -1;
-	return strcmp(old->listeners[i]->key, new->listeners[j]->key);
+	return strcmp(old->listeners[i]->id, new->listeners[j]->id);
 }
 
 void plan_diff(const struct plan *old, const struct plan *new,

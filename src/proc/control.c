@@ -63,7 +63,7 @@ static void send_change(void *context, enum plan_change kind, const struct plan_
 	int rc;
 
 	if (kind == PLAN_REMOVED)
-		rc = ipc_send_listener_del(channel, listener->key);
+		rc = ipc_send_listener_del(channel, listener->id);
 	else
 		rc = ipc_send_listener_put(channel, listener);
 	if (rc < 0) {
@@ -113,7 +113,7 @@ static void log_plan(const struct plan *plan)
 static void take_up(struct control *control)
 {
 	const struct options *options = control->setup->options;
-	struct plan_facts facts = {.node_name = options->node_name};
+	struct plan_facts facts = {.node_name = options->node_name, .defaults = options->defaults};
 	struct model_snapshot *snapshot;
 	struct plan *plan;
 	size_t errors;

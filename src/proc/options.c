@@ -343,6 +343,7 @@ static void options_init(struct options *options)
 		.relay_count = (uint32_t)(cpu_count < LISTEN_MAX_RELAYS ? cpu_count : LISTEN_MAX_RELAYS),
 	};
 	source_options_init(&options->source);
+	service_options_init(&options->defaults);
 	options->node_name = mem_strdup(uname(&host) == 0 ? host.nodename : "localhost");
 }
 

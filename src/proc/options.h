@@ -32,6 +32,7 @@ struct options {
 	bool strict;
 	struct source_options source;
 	char *node_name;
+	struct service_options defaults; /* for what a Service leaves open */
 	enum options_steering steering;
 	enum steering_tool iptables_variant;
 	bool keep_rules;

@@ -48,8 +48,7 @@ void records_rules(struct steering_rules *rules, struct table *table, const stru
 		const struct plan_listener *record = entry->record;
 
 		if (entry->open)
-			steering_rules_add(rules, record->key, record->proto, record->portals,
-				record->portal_count, entry->socket.at.port);
+			steering_rules_add(rules, record, entry->socket.at.port);
 	}
 }
 

@@ -33,7 +33,7 @@ static int print_rules(const struct plan *plan, const struct options *options)
 
 static int print_snapshot(struct model_snapshot *snapshot, const struct options *options)
 {
-	struct plan_facts facts = {.node_name = options->node_name};
+	struct plan_facts facts = {.node_name = options->node_name, .defaults = options->defaults};
 	struct plan *plan = plan_build(snapshot, &facts);
 	int rc = options->rules ? print_rules(plan, options) : plan_print(plan, options->output, stdout);
 

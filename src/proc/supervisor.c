@@ -67,20 +67,25 @@ static void tell_listener(struct supervisor *supervisor, uint32_t relay, const s
 {
 	struct link *link = children_relay(supervisor->children, relay);
 	const struct plan_listener *record = entry->record;
-	struct addr_port *portals;
+	struct ipc_relay_portal *portals;
 	struct ipc_relay_listener message = {
 		.slot = entry->slot,
 		.proto = record->proto,
 		.check_destination = supervisor->steering != NULL,
 		.key = record->key,
+		.options = record->options,
 		.portal_count = record->portal_count,
+		.source_ranges = record->source_ranges,
+		.source_range_count = record->source_range_count,
 	};
 
 	if (!link_is_up(link))
 		return;
 	portals = mem_calloc(record->portal_count, sizeof(*portals));
-	for (size_t i = 0; i < record->portal_count; i++)
-		portals[i] = record->portals[i].at;
+	for (size_t i = 0; i < record->portal_count; i++) {
+		portals[i].at = record->portals[i].at;
+		portals[i].check_source = record->portals[i].check_source;
+	}
 	message.portals = portals;
 	link_sent(link, ipc_send_relay_listener(link->channel, &message, entry->socket.fds[relay]));
 	free(portals);
@@ -99,6 +104,7 @@ static void tell_backends(struct supervisor *supervisor, uint32_t relay, const s
 	for (size_t i = 0; i < count; i++) {
 		backends[i].at = entry->record->backends[i].at;
 		backends[i].slot = entry->backend_slots[i];
+		backends[i].weight = entry->record->backends[i].weight;
 	}
 	message.backends = backends;
 	link_sent(link, ipc_send_relay_backends(link->channel, &message));
@@ -111,7 +117,7 @@ static void tell_relay(
 {
 	if (!entry->open)
 		return;
-	if (change & TABLE_PORTALS)
+	if (change & TABLE_FRONT)
 		tell_listener(supervisor, relay, entry);
 	if (change & TABLE_BACKENDS)
 		tell_backends(supervisor, relay, entry);
@@ -204,7 +210,7 @@ static void apply_rules(struct supervisor *supervisor)
 
 static void on_opened(void *context, struct table_entry *entry)
 {
-	tell_relays(context, entry, TABLE_PORTALS | TABLE_BACKENDS);
+	tell_relays(context, entry, TABLE_FRONT | TABLE_BACKENDS);
 }
 
 /* Opens what could not be opened, and asks to be called again while something is missing. */
@@ -321,11 +327,11 @@ static int take_put(struct supervisor *supervisor, const struct ipc_frame *frame
 static int take_del(struct supervisor *supervisor, const struct ipc_frame *frame)
 {
 	struct ipc_storage storage = {.count = 0};
-	const char *key;
+	const char *id;
 
-	if (!supervisor->syncing || ipc_decode_listener_del(frame, &key, &storage) < 0)
+	if (!supervisor->syncing || ipc_decode_listener_del(frame, &id, &storage) < 0)
 		return -EPROTO;
-	stage(supervisor, (struct staged){.del = mem_strdup(key)});
+	stage(supervisor, (struct staged){.del = mem_strdup(id)});
 	ipc_storage_free(&storage);
 	return 0;
 }
@@ -360,7 +366,7 @@ static void on_child_up(void *context, enum ipc_role role, uint32_t index)
 	if (role == IPC_ROLE_CONTROL)
 		return;
 	for (struct table_entry *entry = table_first(supervisor->table); entry; entry = entry->hh.next)
-		tell_relay(supervisor, index, entry, TABLE_PORTALS | TABLE_BACKENDS);
+		tell_relay(supervisor, index, entry, TABLE_FRONT | TABLE_BACKENDS);
 }
 
 static void on_child_gone(void *context, enum ipc_role role, uint32_t index, int status)

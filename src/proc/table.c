@@ -150,32 +150,9 @@ static struct table_entry *entry_new_take(struct table *table, struct plan_liste
 	entry->backend_slots = carry_backend_slots(table, record, NULL, NULL);
 	entry->record = record;
 	entry->kept = true;
-	HASH_ADD_KEYPTR(hh, table->entries, record->key, strlen(record->key), entry);
+	HASH_ADD_KEYPTR(hh, table->entries, record->id, strlen(record->id), entry);
 	entry_open(table, entry);
 	return entry;
-}
-
-static bool same_portals(const struct plan_listener *a, const struct plan_listener *b)
-{
-	if (a->portal_count != b->portal_count)
-		return false;
-	for (size_t i = 0; i < a->portal_count; i++) {
-		if (a->portals[i].kind != b->portals[i].kind ||
-			!addr_port_equal(&a->portals[i].at, &b->portals[i].at))
-			return false;
-	}
-	return true;
-}
-
-static bool same_backends(const struct plan_listener *a, const struct plan_listener *b)
-{
-	if (a->backend_count != b->backend_count)
-		return false;
-	for (size_t i = 0; i < a->backend_count; i++) {
-		if (!addr_port_equal(&a->backends[i].at, &b->backends[i].at))
-			return false;
-	}
-	return true;
 }
 
 static unsigned entry_replace_record_take(
@@ -183,25 +160,25 @@ static unsigned entry_replace_record_take(
 {
 	struct plan_listener *old = entry->record;
 	uint32_t *old_slots = entry->backend_slots;
-	unsigned change = (same_portals(old, record) ? 0 : TABLE_PORTALS) |
-			  (same_backends(old, record) ? 0 : TABLE_BACKENDS);
+	unsigned change = (plan_listener_same_front(old, record) ? 0 : TABLE_FRONT) |
+			  (plan_listener_same_backends(old, record) ? 0 : TABLE_BACKENDS);
 
 	entry->backend_slots = carry_backend_slots(table, record, old, old_slots);
 	give_back_backend_slots(table, old, old_slots);
 	free(old_slots);
-	/* The hash points to the key's bytes, which go away with the old record. */
+	/* The hash points to the id's bytes, which go away with the old record. */
 	HASH_DEL(table->entries, entry);
 	entry->record = record;
-	HASH_ADD_KEYPTR(hh, table->entries, record->key, strlen(record->key), entry);
+	HASH_ADD_KEYPTR(hh, table->entries, record->id, strlen(record->id), entry);
 	plan_listener_free(old);
 	return change;
 }
 
 struct table_entry *table_put_take(struct table *table, struct plan_listener *record, unsigned *change)
 {
-	struct table_entry *entry = table_find(table, record->key);
+	struct table_entry *entry = table_find(table, record->id);
 
-	*change = TABLE_PORTALS | TABLE_BACKENDS;
+	*change = TABLE_FRONT | TABLE_BACKENDS;
 	/* Another protocol needs another socket: that is a new listener. */
 	if (entry && entry->record->proto != record->proto) {
 		table_retire(table, entry);
@@ -214,11 +191,11 @@ struct table_entry *table_put_take(struct table *table, struct plan_listener *re
 	return entry;
 }
 
-struct table_entry *table_find(struct table *table, const char *key)
+struct table_entry *table_find(struct table *table, const char *id)
 {
 	struct table_entry *entry;
 
-	HASH_FIND(hh, table->entries, key, strlen(key), entry);
+	HASH_FIND(hh, table->entries, id, strlen(id), entry);
 	return entry;
 }
 
@@ -279,7 +256,7 @@ size_t table_open_missing(
 
 static int entry_cmp(const struct table_entry *a, const struct table_entry *b)
 {
-	return strcmp(a->record->key, b->record->key);
+	return strcmp(a->record->id, b->record->id);
 }
 
 struct table_entry *table_first(struct table *table)

@@ -1,4 +1,4 @@
-/* The supervisor's table of listeners: what is open, by key, with its sockets and counter slots. */
+/* The supervisor's table of listeners: what is open, by id, with its sockets and counter slots. */
 #ifndef PROC_TABLE_H
 #define PROC_TABLE_H
 
@@ -27,7 +27,7 @@ struct table_entry {
 /* What a put has changed: what the relays must be told. */
 enum table_change {
 	TABLE_SAME = 0,
-	TABLE_PORTALS = 1, /* also: newly opened */
+	TABLE_FRONT = 1, /* all but the backends; also: newly opened */
 	TABLE_BACKENDS = 2,
 };
 
@@ -44,13 +44,13 @@ struct table;
 struct table *table_new(const struct table_setup *setup, struct stats *stats);
 void table_free(struct table *table); /* closes all; NULL is fine */
 
-/* Opens or changes the listener of record->key; takes record. Returns the entry, and in *change what is new
+/* Opens or changes the listener of record->id; takes record. Returns the entry, and in *change what is new
  * (bits of table_change). A listener that can't be opened stays in the table, closed (logged);
  * table_open_missing() tries again. NULL if the table is full (logged). */
 struct table_entry *table_put_take(struct table *table, struct plan_listener *record, unsigned *change);
 
 /* The entry, or NULL. */
-struct table_entry *table_find(struct table *table, const char *key);
+struct table_entry *table_find(struct table *table, const char *id);
 
 /* Takes the entry out of the table. It stays open, on the list of retired ones, until its rules are gone. */
 void table_retire(struct table *table, struct table_entry *entry);
@@ -67,7 +67,7 @@ size_t table_retire_unkept(struct table *table);
 size_t table_open_missing(
 	struct table *table, void (*opened)(void *context, struct table_entry *entry), void *context);
 
-/* The first entry in key order; go on with entry->hh.next. */
+/* The first entry in id order; go on with entry->hh.next. */
 struct table_entry *table_first(struct table *table);
 size_t table_count(const struct table *table);
 

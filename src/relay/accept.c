@@ -125,7 +125,7 @@ static void refuse_some(struct relay *relay, struct listener *listener)
 static bool is_portal(const struct listener *listener, const struct addr_port *at)
 {
 	for (size_t i = 0; i < listener->portal_count; i++) {
-		const struct addr_port *portal = &listener->portals[i];
+		const struct addr_port *portal = &listener->portals[i].at;
 
 		if (portal->port != at->port || addr_family(&portal->addr) != addr_family(&at->addr))
 			continue;

@@ -8,15 +8,13 @@
 #include <stdint.h>
 
 #include "portald/addr.h"
+#include "portald/ipc.h"
 #include "portald/stats.h"
 #include "relay/pick.h"
 #include "relay/pipes.h"
 #include "relay/slab.h"
 #include "relay/timers.h"
 
-struct ipc_channel;
-struct ipc_relay_backends;
-struct ipc_relay_listener;
 struct relay_options;
 
 /* One read's buffer, shared by all connections of the process. */
@@ -103,8 +101,11 @@ struct listener {
 	struct listener *next;        /* in the accept queue */
 	struct listener *next_closed; /* in relay->closed */
 	char *key;
-	struct addr_port *portals;
+	struct service_options options;
+	struct ipc_relay_portal *portals;
 	size_t portal_count;
+	struct addr_prefix *source_ranges;
+	size_t source_range_count;
 	struct backends *backends; /* NULL until they are known */
 	struct stats_listener_counters *counters;
 };

@@ -47,6 +47,7 @@ void listener_unref(struct listener *listener)
 		return;
 	backends_unref(listener->backends);
 	free(listener->portals);
+	free(listener->source_ranges);
 	free(listener->key);
 	free(listener);
 }
@@ -73,22 +74,37 @@ static struct listener *listener_new(struct relay *relay, uint32_t slot)
 	return listener;
 }
 
-/* Takes over key and portals of the message. */
+/* NULL when out of memory only. */
+static void *copy_array(const void *from, size_t count, size_t size)
+{
+	void *copy = calloc(count ? count : 1, size);
+
+	if (copy && count > 0)
+		memcpy(copy, from, count * size);
+	return copy;
+}
+
+/* Takes over all but the socket from the message. */
 static int set_identity(struct listener *listener, const struct ipc_relay_listener *message)
 {
-	size_t bytes = message->portal_count * sizeof(struct addr_port);
-	struct addr_port *portals = malloc(bytes ? bytes : 1);
+	struct ipc_relay_portal *portals =
+		copy_array(message->portals, message->portal_count, sizeof(*portals));
+	struct addr_prefix *ranges =
+		copy_array(message->source_ranges, message->source_range_count, sizeof(*ranges));
 	char *key = strdup(message->key);
 
-	if (!portals || !key) {
+	if (!portals || !ranges || !key) {
 		free(portals);
+		free(ranges);
 		free(key);
 		return -ENOMEM;
 	}
-	if (bytes > 0)
-		memcpy(portals, message->portals, bytes);
 	free(listener->portals);
+	free(listener->source_ranges);
 	free(listener->key);
+	listener->options = message->options;
+	listener->source_ranges = ranges;
+	listener->source_range_count = message->source_range_count;
 	listener->portals = portals;
 	listener->portal_count = message->portal_count;
 	listener->key = key;
@@ -149,7 +165,8 @@ int listener_set_backends(struct relay *relay, const struct ipc_relay_backends *
 			backends_unref(backends);
 			return -EPROTO;
 		}
-		backends->entries[i] = (struct backend){.at = from->at, .slot = from->slot};
+		backends->entries[i] =
+			(struct backend){.at = from->at, .slot = from->slot, .weight = from->weight};
 	}
 	backends_unref(listener->backends);
 	listener->backends = backends;

@@ -20,6 +20,7 @@
 struct backend {
 	struct addr_port at;
 	uint32_t slot; /* in stats */
+	uint16_t weight;
 };
 
 /* A listener's backends. Replaced as a whole; connections that are dialing keep theirs. */

@@ -26,14 +26,15 @@ static struct steering_rule *rules_append(struct steering_rules *rules)
 	return &rules->rules[rules->count++];
 }
 
-void steering_rules_add(struct steering_rules *rules, const char *key, enum proto proto,
-	const struct plan_portal *portals, size_t portal_count, uint16_t proxy_port)
+void steering_rules_add(
+	struct steering_rules *rules, const struct plan_listener *listener, uint16_t proxy_port)
 {
-	for (size_t i = 0; i < portal_count; i++) {
+	for (size_t i = 0; i < listener->portal_count; i++) {
 		*rules_append(rules) = (struct steering_rule){
-			.key = key,
-			.proto = proto,
-			.portal = portals[i],
+			.key = listener->key,
+			.proto = listener->proto,
+			.action = listener->action,
+			.portal = listener->portals[i],
 			.proxy_port = proxy_port,
 		};
 	}
@@ -46,10 +47,7 @@ void steering_rules_from_plan(struct steering_rules *rules, const struct plan *p
 
 	steering_rules_init(rules, bind_addr);
 	for (size_t i = 0; i < plan->listener_count; i++) {
-		const struct plan_listener *listener = plan->listeners[i];
-
-		steering_rules_add(rules, listener->key, listener->proto, listener->portals,
-			listener->portal_count, (uint16_t)(first_port + i % span));
+		steering_rules_add(rules, plan->listeners[i], (uint16_t)(first_port + i % span));
 	}
 }
 

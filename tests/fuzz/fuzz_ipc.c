@@ -60,7 +60,7 @@ static void decode_stored(const struct ipc_frame *frame)
 	if (ipc_decode_relay_listener(frame, &listener, &storage) == 0) {
 		must(strlen(listener.key) > 0);
 		for (size_t i = 0; i < listener.portal_count; i++)
-			addr_is_any(&listener.portals[i].addr);
+			addr_is_any(&listener.portals[i].at.addr);
 	}
 	ipc_storage_free(&storage);
 	if (ipc_decode_relay_backends(frame, &backends, &storage) == 0) {

@@ -33,14 +33,17 @@ static int send_sync_done(struct ipc_channel *channel)
 
 static int send_listener(struct ipc_channel *channel, enum addr_family family, const struct addr_port *at)
 {
-	struct plan_listener *listener = plan_listener_new("default/web:http", PROTO_TCP, family);
-	int rc = plan_listener_add_portal(listener, PLAN_PORTAL_CLUSTER_IP, at);
+	struct plan_listener *listener =
+		plan_listener_new("default/web:http", "default/web:http", PROTO_TCP, family);
+	int rc = plan_listener_add_portal(
+		listener, &(struct plan_portal){.kind = PLAN_PORTAL_CLUSTER_IP, .at = *at});
 
 	if (rc == 0)
-		rc = plan_listener_add_portal(listener, PLAN_PORTAL_NODE_PORT,
-			&(struct addr_port){.addr = addr_any(family), .port = 30080});
+		rc = plan_listener_add_portal(
+			listener, &(struct plan_portal){.kind = PLAN_PORTAL_NODE_PORT,
+					  .at = {.addr = addr_any(family), .port = 30080}});
 	for (int i = 0; i < 3 && rc == 0; i++)
-		rc = plan_listener_add_backend(listener, at, NULL);
+		rc = plan_listener_add_backend(listener, at, 1, NULL);
 	if (rc == 0)
 		rc = ipc_send_listener_put(channel, listener);
 	plan_listener_free(listener);
@@ -64,20 +67,24 @@ static int send_listener_del(struct ipc_channel *channel)
 
 static int send_relay_listener(struct ipc_channel *channel)
 {
-	struct addr_port portals[] = {some_v4, {.addr = addr_any(ADDR_V4), .port = 30053}};
+	struct ipc_relay_portal portals[] = {
+		{.at = some_v4}, {.at = {.addr = addr_any(ADDR_V4), .port = 30053}, .check_source = true}};
+	struct addr_prefix range = {.addr = addr_v4(0x0a000000), .bits = 8};
 	struct ipc_relay_listener listener = {.slot = 5,
 		.proto = PROTO_TCP,
 		.check_destination = true,
 		.key = "kube-system/dns:dns-tcp",
 		.portals = portals,
-		.portal_count = 2};
+		.portal_count = 2,
+		.source_ranges = &range,
+		.source_range_count = 1};
 
 	return ipc_send_relay_listener(channel, &listener, STDIN_FILENO);
 }
 
 static int send_relay_backends(struct ipc_channel *channel)
 {
-	struct ipc_relay_backend backends[] = {{some_v4, 7}, {some_v6, 8}};
+	struct ipc_relay_backend backends[] = {{some_v4, 7, 1}, {some_v6, 8, 2}};
 
 	return ipc_send_relay_backends(
 		channel, &(struct ipc_relay_backends){.slot = 5, .backends = backends, .backend_count = 2});

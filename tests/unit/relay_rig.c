@@ -79,15 +79,18 @@ static void start_relay(struct rig *rig, const struct rig_options *options, uint
 
 void rig_listener(struct rig *rig, const struct rig_options *options)
 {
+	struct ipc_relay_portal portals[16] = {0};
 	struct ipc_relay_listener message = {
 		.slot = RIG_SLOT,
 		.proto = PROTO_TCP,
 		.check_destination = options->check_destination,
 		.key = "default/test:tcp",
-		.portals = options->portals,
+		.portals = portals,
 		.portal_count = options->portal_count,
 	};
 
+	for (size_t i = 0; i < options->portal_count; i++)
+		portals[i].at = options->portals[i];
 	for (size_t i = 0; i < rig->relay_count; i++)
 		assert_int_equal(
 			ipc_send_relay_listener(rig->channels[i], &message, rig->listener.fds[i]), 0);
@@ -129,7 +132,7 @@ void rig_backends(struct rig *rig, const struct addr_port *backends, size_t coun
 	struct ipc_relay_backends message = {.slot = RIG_SLOT, .backends = list, .backend_count = count};
 
 	for (size_t i = 0; i < count; i++)
-		list[i] = (struct ipc_relay_backend){backends[i], RIG_BACKEND_SLOT + (uint32_t)i};
+		list[i] = (struct ipc_relay_backend){backends[i], RIG_BACKEND_SLOT + (uint32_t)i, 1};
 	for (size_t i = 0; i < rig->relay_count; i++)
 		assert_int_equal(ipc_send_relay_backends(rig->channels[i], &message), 0);
 }

@@ -96,13 +96,19 @@ static void test_sync_done_round_trip(void **state)
 static void test_listener_put_round_trip(void **state)
 {
 	struct fixture *f = *state;
-	struct plan_listener *in = plan_listener_new("default/web:http", PROTO_TCP, ADDR_V4), *out;
+	struct plan_listener *in = plan_listener_new(
+				     "default/web:http", "default/web:http", PROTO_TCP, ADDR_V4),
+			     *out;
 	struct addr_port a = at_of("10.96.0.10", 80), b = at_of("0.0.0.0", 30080),
 			 c = at_of("10.0.0.7", 8080);
 
-	assert_int_equal(plan_listener_add_portal(in, PLAN_PORTAL_CLUSTER_IP, &a), 0);
-	assert_int_equal(plan_listener_add_portal(in, PLAN_PORTAL_NODE_PORT, &b), 0);
-	assert_int_equal(plan_listener_add_backend(in, &c, "Pod default/web-1"), 0);
+	assert_int_equal(
+		plan_listener_add_portal(in, &(struct plan_portal){.kind = PLAN_PORTAL_CLUSTER_IP, .at = a}),
+		0);
+	assert_int_equal(
+		plan_listener_add_portal(in, &(struct plan_portal){.kind = PLAN_PORTAL_NODE_PORT, .at = b}),
+		0);
+	assert_int_equal(plan_listener_add_backend(in, &c, 1, "Pod default/web-1"), 0);
 	assert_int_equal(
 		ipc_decode_listener_put(pass(f, ipc_send_listener_put(f->from, in), IPC_LISTENER_PUT), &out),
 		0);
@@ -128,12 +134,14 @@ static void test_largest_listener_passes(void **state)
 
 	memset(key, 'k', sizeof(key));
 	key[sizeof(key) - 1] = '\0';
-	in = plan_listener_new(key, PROTO_UDP, ADDR_V6);
+	in = plan_listener_new(key, key, PROTO_UDP, ADDR_V6);
 	for (size_t i = 0; i < PLAN_MAX_PORTALS; i++)
-		assert_int_equal(plan_listener_add_portal(in, PLAN_PORTAL_CLUSTER_IP, &at), 0);
+		assert_int_equal(plan_listener_add_portal(
+					 in, &(struct plan_portal){.kind = PLAN_PORTAL_CLUSTER_IP, .at = at}),
+			0);
 	for (size_t i = 0; i < PLAN_MAX_BACKENDS; i++) {
 		at.port = (uint16_t)i;
-		assert_int_equal(plan_listener_add_backend(in, &at, NULL), 0);
+		assert_int_equal(plan_listener_add_backend(in, &at, 1, NULL), 0);
 	}
 	assert_int_equal(
 		ipc_decode_listener_put(pass(f, ipc_send_listener_put(f->from, in), IPC_LISTENER_PUT), &out),
@@ -163,13 +171,19 @@ static void test_listener_del_round_trip(void **state)
 static void test_relay_listener_round_trip(void **state)
 {
 	struct fixture *f = *state;
-	struct addr_port portals[] = {at_of("10.96.0.10", 53), at_of("0.0.0.0", 30053)};
-	struct ipc_relay_listener out, in = {.slot = 65535,
-					       .proto = PROTO_TCP,
-					       .check_destination = true,
-					       .key = "kube-system/dns",
-					       .portals = portals,
-					       .portal_count = 2};
+	struct ipc_relay_portal portals[] = {
+		{.at = at_of("10.96.0.10", 53)}, {.at = at_of("0.0.0.0", 30053), .check_source = true}};
+	struct addr_prefix range = {.addr = addr_v4(0x0a000000), .bits = 8};
+	struct ipc_relay_listener out,
+		in = {.slot = 65535,
+			.proto = PROTO_TCP,
+			.check_destination = true,
+			.key = "kube-system/dns",
+			.portals = portals,
+			.options = {.scheduler = SCHEDULER_NQ, .affinity_timeout_s = 5, .udp_idle_ms = 9},
+			.portal_count = 2,
+			.source_ranges = &range,
+			.source_range_count = 1};
 	struct ipc_storage storage;
 	const struct ipc_frame *frame =
 		pass(f, ipc_send_relay_listener(f->from, &in, STDIN_FILENO), IPC_RELAY_LISTENER);
@@ -179,15 +193,19 @@ static void test_relay_listener_round_trip(void **state)
 	assert_true(out.slot == 65535 && out.proto == PROTO_TCP && out.check_destination);
 	assert_string_equal(out.key, "kube-system/dns");
 	assert_int_equal(out.portal_count, 2);
-	assert_true(addr_port_equal(&out.portals[0], &portals[0]));
-	assert_true(addr_port_equal(&out.portals[1], &portals[1]));
+	assert_true(service_options_equal(&out.options, &in.options));
+	assert_true(addr_port_equal(&out.portals[0].at, &portals[0].at) && !out.portals[0].check_source);
+	assert_true(addr_port_equal(&out.portals[1].at, &portals[1].at) && out.portals[1].check_source);
+	assert_int_equal(out.source_range_count, 1);
+	assert_true(addr_equal(&out.source_ranges[0].addr, &range.addr) && out.source_ranges[0].bits == 8);
 	ipc_storage_free(&storage);
 }
 
 static void test_relay_backends_round_trip(void **state)
 {
 	struct fixture *f = *state;
-	struct ipc_relay_backend list[] = {{at_of("10.0.0.7", 1), 1}, {at_of("fd00::7", 65535), UINT32_MAX}};
+	struct ipc_relay_backend list[] = {
+		{at_of("10.0.0.7", 1), 1, 1}, {at_of("fd00::7", 65535), UINT32_MAX, 65535}};
 	struct ipc_relay_backends in = {.slot = 9, .backends = list, .backend_count = 2}, out;
 	struct ipc_storage storage;
 
@@ -199,6 +217,7 @@ static void test_relay_backends_round_trip(void **state)
 	assert_int_equal(out.backend_count, 2);
 	assert_true(addr_port_equal(&out.backends[1].at, &list[1].at));
 	assert_true(out.backends[0].slot == 1 && out.backends[1].slot == UINT32_MAX);
+	assert_true(out.backends[0].weight == 1 && out.backends[1].weight == 65535);
 	ipc_storage_free(&storage);
 }
 
@@ -383,18 +402,25 @@ struct sample {
 	size_t count;
 };
 
+/* Options of a Service, all zero. */
+#define ZEROS_10 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
+#define OPTIONS ZEROS_10, ZEROS_10, ZEROS_10, ZEROS_10
+
 /* clang-format off */
 static const struct sample samples[] = {
 	{IPC_SYNC_BEGIN, 0, BYTES(0, 0, 0, 0, 0, 0, 0, 1, 1)},
 	{IPC_SYNC_END, 0, BYTES(0, 0, 0, 0, 0, 0, 0, 1, 0)},
 	{IPC_SYNC_DONE, 0, BYTES(0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff)},
-	{IPC_LISTENER_PUT, 0, BYTES(0, 3, 'a', '/', 'b', PROTO_TCP, 4,
-		0, 0, 0, 1, PLAN_PORTAL_CLUSTER_IP, MAPPED(10, 0, 0, 1), 0, 80,
-		0, 0, 0, 1, MAPPED(10, 0, 0, 2), 0x1f, 0x90)},
+	{IPC_LISTENER_PUT, 0, BYTES(0, 3, 'a', '/', 'b', 0, 3, 'a', '/', 'b', PROTO_TCP, 4, PLAN_PROXY, OPTIONS,
+		0, 0, 0, 1, PLAN_PORTAL_CLUSTER_IP, PLAN_SCOPE_ALL, 0, MAPPED(10, 0, 0, 1), 0, 80,
+		0, 0, 0, 1, MAPPED(10, 0, 0, 0), 24,
+		0, 0, 0, 1, MAPPED(10, 0, 0, 2), 0x1f, 0x90, 0, 1)},
 	{IPC_LISTENER_DEL, 0, BYTES(0, 3, 'a', '/', 'b')},
-	{IPC_RELAY_LISTENER, 1, BYTES(0, 0, 0, 7, PROTO_TCP, 1, 0, 3, 'a', '/', 'b',
-		0, 0, 0, 1, MAPPED(10, 0, 0, 1), 0, 80)},
-	{IPC_RELAY_BACKENDS, 0, BYTES(0, 0, 0, 7, 0, 0, 0, 1, MAPPED(10, 0, 0, 2), 0x1f, 0x90, 0, 0, 0, 3)},
+	{IPC_RELAY_LISTENER, 1, BYTES(0, 0, 0, 7, PROTO_TCP, 1, 0, 3, 'a', '/', 'b', OPTIONS,
+		0, 0, 0, 1, MAPPED(10, 0, 0, 1), 0, 80, 1,
+		0, 0, 0, 1, MAPPED(10, 0, 0, 0), 24)},
+	{IPC_RELAY_BACKENDS, 0, BYTES(0, 0, 0, 7,
+		0, 0, 0, 1, MAPPED(10, 0, 0, 2), 0x1f, 0x90, 0, 0, 0, 3, 0, 1)},
 	{IPC_RELAY_CLOSE, 0, BYTES(0, 0, 0, 7)},
 	{IPC_SPAWN, 2, BYTES(IPC_ROLE_RELAY, 0, 0, 0, 1)},
 	{IPC_EXITED, 0, BYTES(IPC_ROLE_RELAY, 0, 0, 0, 1, 0, 0, 0, 9)},
@@ -498,9 +524,15 @@ static void test_values_outside_an_enumeration_are_refused(void **state)
 	assert_int_equal(decode_changed(sample_of(IPC_EXITED), 0, 2), -EPROTO);
 	assert_int_equal(decode_changed(sample_of(IPC_RELAY_LISTENER), 4, 3), -EPROTO);
 	assert_int_equal(decode_changed(sample_of(IPC_RELAY_LISTENER), 5, 2), -EPROTO);
-	assert_int_equal(decode_changed(sample_of(IPC_LISTENER_PUT), 5, 3), -EPROTO);
-	assert_int_equal(decode_changed(sample_of(IPC_LISTENER_PUT), 6, 5), -EPROTO);
-	assert_int_equal(decode_changed(sample_of(IPC_LISTENER_PUT), 11, 2), -EPROTO);
+	/* Protocol, family, action, scheduler, PROXY protocol version, removal; a portal's kind and scope. */
+	assert_int_equal(decode_changed(sample_of(IPC_LISTENER_PUT), 10, 3), -EPROTO);
+	assert_int_equal(decode_changed(sample_of(IPC_LISTENER_PUT), 11, 5), -EPROTO);
+	assert_int_equal(decode_changed(sample_of(IPC_LISTENER_PUT), 12, PLAN_ACTIONS), -EPROTO);
+	assert_int_equal(decode_changed(sample_of(IPC_LISTENER_PUT), 13, SCHEDULERS), -EPROTO);
+	assert_int_equal(decode_changed(sample_of(IPC_LISTENER_PUT), 15, 3), -EPROTO);
+	assert_int_equal(decode_changed(sample_of(IPC_LISTENER_PUT), 16, SERVICE_REMOVALS), -EPROTO);
+	assert_int_equal(decode_changed(sample_of(IPC_LISTENER_PUT), 57, PLAN_PORTAL_KINDS), -EPROTO);
+	assert_int_equal(decode_changed(sample_of(IPC_LISTENER_PUT), 58, PLAN_SCOPES), -EPROTO);
 }
 
 static void test_errors_must_be_errnos(void **state)
@@ -514,7 +546,7 @@ static void test_errors_must_be_errnos(void **state)
 
 static void test_counts_beyond_a_bound_are_refused(void **state)
 {
-	size_t count = 8 + (size_t)(PLAN_MAX_BACKENDS + 1) * 22;
+	size_t count = 8 + (size_t)(PLAN_MAX_BACKENDS + 1) * 24;
 	uint8_t *bytes = calloc(1, count);
 
 	(void)state;
@@ -523,21 +555,22 @@ static void test_counts_beyond_a_bound_are_refused(void **state)
 	bytes[7] = 0x01;
 	assert_int_equal(decode_bytes(IPC_RELAY_BACKENDS, 0, bytes, count), -EPROTO);
 	bytes[7] = 0x00;
-	assert_int_equal(decode_bytes(IPC_RELAY_BACKENDS, 0, bytes, count - 22), 0);
+	assert_int_equal(decode_bytes(IPC_RELAY_BACKENDS, 0, bytes, count - 24), 0);
 	free(bytes);
 	/* A count that the bytes cannot hold. */
 	assert_int_equal(decode_changed(sample_of(IPC_RELAY_BACKENDS), 4, 0xff), -EPROTO);
 	assert_int_equal(decode_changed(sample_of(IPC_RELAY_BACKENDS), 7, 2), -EPROTO);
-	assert_int_equal(decode_changed(sample_of(IPC_LISTENER_PUT), 7, 0xff), -EPROTO);
+	assert_int_equal(decode_changed(sample_of(IPC_LISTENER_PUT), 53, 0xff), -EPROTO);
 }
 
 static void test_addresses_of_the_other_family_are_refused(void **state)
 {
 	(void)state;
-	assert_int_equal(decode_changed(sample_of(IPC_LISTENER_PUT), 6, 6), -EPROTO);
-	/* The portal's, the backend's. */
-	assert_int_equal(decode_changed(sample_of(IPC_LISTENER_PUT), 12, 0xfd), -EPROTO);
-	assert_int_equal(decode_changed(sample_of(IPC_LISTENER_PUT), 34, 0xfd), -EPROTO);
+	assert_int_equal(decode_changed(sample_of(IPC_LISTENER_PUT), 11, 6), -EPROTO);
+	/* The portal's, the source range's, the backend's. */
+	assert_int_equal(decode_changed(sample_of(IPC_LISTENER_PUT), 60, 0xfd), -EPROTO);
+	assert_int_equal(decode_changed(sample_of(IPC_LISTENER_PUT), 82, 0xfd), -EPROTO);
+	assert_int_equal(decode_changed(sample_of(IPC_LISTENER_PUT), 103, 0xfd), -EPROTO);
 }
 
 static void test_keys_must_be_printable(void **state)

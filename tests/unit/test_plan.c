@@ -273,16 +273,20 @@ static void a_second_port_of_the_same_name_is_skipped(void **state)
 
 static void listener_refuses_more_than_its_bounds(void **state)
 {
-	struct plan_listener *listener = plan_listener_new("a/b", PROTO_TCP, ADDR_V4);
+	struct plan_listener *listener = plan_listener_new("a/b", "a/b", PROTO_TCP, ADDR_V4);
 	struct addr_port at = {.addr = addr_v4(1), .port = 1};
 
 	(void)state;
 	for (int i = 0; i < PLAN_MAX_PORTALS; i++)
-		assert_int_equal(plan_listener_add_portal(listener, PLAN_PORTAL_CLUSTER_IP, &at), 0);
-	assert_int_equal(plan_listener_add_portal(listener, PLAN_PORTAL_CLUSTER_IP, &at), -ENOSPC);
+		assert_int_equal(plan_listener_add_portal(listener,
+					 &(struct plan_portal){.kind = PLAN_PORTAL_CLUSTER_IP, .at = at}),
+			0);
+	assert_int_equal(plan_listener_add_portal(
+				 listener, &(struct plan_portal){.kind = PLAN_PORTAL_CLUSTER_IP, .at = at}),
+		-ENOSPC);
 	for (int i = 0; i < PLAN_MAX_BACKENDS; i++)
-		assert_int_equal(plan_listener_add_backend(listener, &at, NULL), 0);
-	assert_int_equal(plan_listener_add_backend(listener, &at, NULL), -ENOSPC);
+		assert_int_equal(plan_listener_add_backend(listener, &at, 1, NULL), 0);
+	assert_int_equal(plan_listener_add_backend(listener, &at, 1, NULL), -ENOSPC);
 	plan_listener_free(listener);
 }
 

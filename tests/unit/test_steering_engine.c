@@ -206,12 +206,13 @@ static int tear_down(void **state)
 /* A ClusterIP 10.96.0.<n>:80 and a NodePort 30000+n, both to port 40000+n. */
 static void add_service(struct steering_rules *rules, uint16_t n)
 {
-	const struct plan_portal portals[] = {
-		{PLAN_PORTAL_CLUSTER_IP, {addr_v4(0x0a600000u + n), 80}},
-		{PLAN_PORTAL_NODE_PORT, {addr_any(ADDR_V4), (uint16_t)(30000 + n)}},
+	struct plan_portal portals[] = {
+		{.kind = PLAN_PORTAL_CLUSTER_IP, .at = {addr_v4(0x0a600000u + n), 80}},
+		{.kind = PLAN_PORTAL_NODE_PORT, .at = {addr_any(ADDR_V4), (uint16_t)(30000 + n)}},
 	};
+	struct plan_listener listener = {.key = "default/web:http", .portals = portals, .portal_count = 2};
 
-	steering_rules_add(rules, "default/web:http", PROTO_TCP, portals, 2, (uint16_t)(40000 + n));
+	steering_rules_add(rules, &listener, (uint16_t)(40000 + n));
 }
 
 static void apply(struct fixture *fixture, uint16_t first, uint16_t last)
@@ -532,9 +533,10 @@ static void the_kernels_refusal_names_the_line(void **state)
 {
 	struct fixture *fixture = *state;
 	struct steering_rules rules = {.bind_addr = addr_any(ADDR_V4)};
-	const struct plan_portal portal = {PLAN_PORTAL_CLUSTER_IP, {addr_v4(0x0a600001), 80}};
+	struct plan_portal portal = {.kind = PLAN_PORTAL_CLUSTER_IP, .at = {addr_v4(0x0a600001), 80}};
+	struct plan_listener listener = {.key = "default/web", .portals = &portal, .portal_count = 1};
 
-	steering_rules_add(&rules, "default/web", PROTO_TCP, &portal, 1, 40001);
+	steering_rules_add(&rules, &listener, 40001);
 	/* A chain of the kernel's own can't be declared as a user's. */
 	run(fixture->variant, "-t nat -A OUTPUT -p tcp --dport 9 -j ACCEPT");
 	fake(fixture, "restore",

@@ -167,14 +167,17 @@ static void comments_cannot_break_out_of_their_quotes(void **state)
 {
 	struct steering_rules rules;
 	struct addr any = addr_any(ADDR_V4);
-	const struct plan_portal portal = {PLAN_PORTAL_CLUSTER_IP, {addr_v4(0x0a600001), 80}};
+	struct plan_portal portal = {.kind = PLAN_PORTAL_CLUSTER_IP, .at = {addr_v4(0x0a600001), 80}};
+	struct plan_listener listener = {.portals = &portal, .portal_count = 1};
 	char *text, *fitting, *longest = mem_calloc(1, 1000);
 
 	(void)state;
 	steering_rules_init(&rules, &any);
-	steering_rules_add(&rules, "a\"b\\c'd\n-A INPUT -j DROP", PROTO_TCP, &portal, 1, 40000);
+	listener.key = "a\"b\\c'd\n-A INPUT -j DROP";
+	steering_rules_add(&rules, &listener, 40000);
 	memset(longest, 'x', 999);
-	steering_rules_add(&rules, longest, PROTO_TCP, &portal, 1, 40000);
+	listener.key = longest;
+	steering_rules_add(&rules, &listener, 40000);
 	text = steering_iptables_render(&rules, NULL);
 	assert_non_null(strstr(text, "--comment \"a\\\"b\\\\c\\'d?-A INPUT -j DROP\" -m tcp"));
 	longest[255] = '\0';

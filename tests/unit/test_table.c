@@ -54,14 +54,16 @@ static struct addr_port at(uint32_t addr, uint16_t port)
 /* A record with one ClusterIP portal and count backends 10.0.0.1.. on port 80. */
 static struct plan_listener *record(const char *key, uint16_t port, uint32_t first_backend, uint32_t count)
 {
-	struct plan_listener *listener = plan_listener_new(key, PROTO_TCP, ADDR_V4);
+	struct plan_listener *listener = plan_listener_new(key, key, PROTO_TCP, ADDR_V4);
 	struct addr_port portal = at(0x0a600001, port);
 
-	assert_int_equal(plan_listener_add_portal(listener, PLAN_PORTAL_CLUSTER_IP, &portal), 0);
+	assert_int_equal(plan_listener_add_portal(listener,
+				 &(struct plan_portal){.kind = PLAN_PORTAL_CLUSTER_IP, .at = portal}),
+		0);
 	for (uint32_t i = 0; i < count; i++) {
 		struct addr_port backend = at(0x0a000000 + first_backend + i, 80);
 
-		assert_int_equal(plan_listener_add_backend(listener, &backend, NULL), 0);
+		assert_int_equal(plan_listener_add_backend(listener, &backend, 1, NULL), 0);
 	}
 	return listener;
 }
@@ -86,7 +88,7 @@ static void a_new_listener_is_open_with_one_socket_a_relay(void **state)
 {
 	struct fixture *fixture = *state;
 	struct table_entry *entry =
-		put(fixture->table, record("default/a", 80, 1, 2), TABLE_PORTALS | TABLE_BACKENDS);
+		put(fixture->table, record("default/a", 80, 1, 2), TABLE_FRONT | TABLE_BACKENDS);
 	int accepting;
 	socklen_t length = sizeof(accepting);
 
@@ -104,7 +106,7 @@ static void the_same_record_again_changes_nothing(void **state)
 {
 	struct fixture *fixture = *state;
 	struct table_entry *entry =
-		put(fixture->table, record("default/a", 80, 1, 2), TABLE_PORTALS | TABLE_BACKENDS);
+		put(fixture->table, record("default/a", 80, 1, 2), TABLE_FRONT | TABLE_BACKENDS);
 	uint16_t port = entry->socket.at.port;
 	uint32_t slot = entry->slot, backend = entry->backend_slots[1];
 
@@ -118,7 +120,7 @@ static void backends_that_stay_keep_their_slots(void **state)
 {
 	struct fixture *fixture = *state;
 	struct table_entry *entry =
-		put(fixture->table, record("default/a", 80, 1, 3), TABLE_PORTALS | TABLE_BACKENDS);
+		put(fixture->table, record("default/a", 80, 1, 3), TABLE_FRONT | TABLE_BACKENDS);
 	uint16_t port = entry->socket.at.port;
 	uint32_t second = entry->backend_slots[1], third = entry->backend_slots[2];
 
@@ -135,10 +137,10 @@ static void another_portal_keeps_the_proxy_port(void **state)
 {
 	struct fixture *fixture = *state;
 	struct table_entry *entry =
-		put(fixture->table, record("default/a", 80, 1, 1), TABLE_PORTALS | TABLE_BACKENDS);
+		put(fixture->table, record("default/a", 80, 1, 1), TABLE_FRONT | TABLE_BACKENDS);
 	uint16_t port = entry->socket.at.port;
 
-	entry = put(fixture->table, record("default/a", 81, 1, 1), TABLE_PORTALS);
+	entry = put(fixture->table, record("default/a", 81, 1, 1), TABLE_FRONT);
 	assert_int_equal(entry->socket.at.port, port);
 }
 
@@ -151,10 +153,10 @@ static void a_full_sync_retires_what_was_not_put(void **state)
 {
 	struct fixture *fixture = *state;
 	struct table_entry *gone =
-		put(fixture->table, record("default/gone", 80, 1, 1), TABLE_PORTALS | TABLE_BACKENDS);
+		put(fixture->table, record("default/gone", 80, 1, 1), TABLE_FRONT | TABLE_BACKENDS);
 	int fd = gone->socket.fds[0];
 
-	put(fixture->table, record("default/stays", 81, 1, 1), TABLE_PORTALS | TABLE_BACKENDS);
+	put(fixture->table, record("default/stays", 81, 1, 1), TABLE_FRONT | TABLE_BACKENDS);
 	table_unmark_all(fixture->table);
 	put(fixture->table, record("default/stays", 81, 1, 1), TABLE_SAME);
 	assert_int_equal(table_retire_unkept(fixture->table), 1);
@@ -219,11 +221,13 @@ static void records_out_of_bounds_are_refused(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		struct plan_listener *listener = plan_listener_new("default/a", PROTO_TCP, ADDR_V4);
+		struct plan_listener *listener =
+			plan_listener_new("default/a", "default/a", PROTO_TCP, ADDR_V4);
 		struct addr_port portal = at(cases[i].addr, cases[i].port);
 		int rc;
 
-		plan_listener_add_portal(listener, cases[i].kind, &portal);
+		plan_listener_add_portal(
+			listener, &(struct plan_portal){.kind = cases[i].kind, .at = portal});
 		rc = records_check(listener, &options);
 		if ((rc < 0) != (cases[i].expected < 0))
 			fail_msg("case %zu: %d", i, rc);
@@ -236,9 +240,9 @@ static void rules_name_the_proxy_port_of_each_portal(void **state)
 	struct fixture *fixture = *state;
 	struct addr any = addr_any(ADDR_V4);
 	struct table_entry *b =
-		put(fixture->table, record("default/b", 81, 1, 1), TABLE_PORTALS | TABLE_BACKENDS);
+		put(fixture->table, record("default/b", 81, 1, 1), TABLE_FRONT | TABLE_BACKENDS);
 	struct table_entry *a =
-		put(fixture->table, record("default/a", 80, 1, 1), TABLE_PORTALS | TABLE_BACKENDS);
+		put(fixture->table, record("default/a", 80, 1, 1), TABLE_FRONT | TABLE_BACKENDS);
 	struct steering_rules rules;
 
 	records_rules(&rules, fixture->table, &any);
