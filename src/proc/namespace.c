@@ -7,6 +7,7 @@
 #include <net/if.h>
 #include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -29,15 +30,21 @@ static int write_file(const char *path, const char *text)
 /* The number in a /proc/sys file, or fallback where there is no such file. */
 static long read_setting(const char *path, long fallback)
 {
-	FILE *file = fopen(path, "re");
-	long value = fallback;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	char text[32];
+	ssize_t length;
+	char *end;
+	long value;
 
-	if (!file)
+	if (fd < 0)
 		return fallback;
-	if (fscanf(file, "%ld", &value) != 1)
-		value = fallback;
-	fclose(file);
-	return value;
+	length = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	if (length <= 0)
+		return fallback;
+	text[length] = '\0';
+	value = strtol(text, &end, 10);
+	return end == text ? fallback : value;
 }
 
 /* Which setting forbids user namespaces, as far as it can be seen. */

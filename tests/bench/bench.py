@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 """The benchmark of portald against haproxy, nginx stream and iptables DNAT: see doc/BENCHMARKS.md.
 
 One proxy runs at a time, in namespaces made for that run. Rounds go through all of them in turn, so that a
