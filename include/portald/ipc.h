@@ -97,13 +97,13 @@ struct ipc_file {
 
 struct ipc_channel;
 
-/* A received frame. fds are the receiver's to take (set the entry to -1) or else closed by the channel
- * at the next receive. payload is valid until then. */
+/* A received frame. fds lie in the channel: they are the receiver's to take (set the entry to -1) or else
+ * closed by the channel at the next receive. payload is valid until then. */
 struct ipc_frame {
 	enum ipc_type type;
 	const uint8_t *payload;
 	size_t payload_bytes;
-	int fds[IPC_MAX_FDS];
+	int *fds;
 	size_t fd_count;
 };
 
@@ -117,7 +117,9 @@ int ipc_channel_fd(const struct ipc_channel *channel);
 int ipc_receive(struct ipc_channel *channel, struct ipc_frame *frame);
 
 /* Queues a frame (payload copied, fds duplicated) and writes what the socket takes. Never blocks; the
- * queue is bounded by IPC_MAX_QUEUED_BYTES. Returns 0, or a negative errno: the channel is unusable. */
+ * queue is bounded by IPC_MAX_QUEUED_BYTES. Returns 0; -EINVAL if no such frame may be (nothing was sent;
+ * the typed functions below return it for what exceeds a bound); another negative errno: the channel is
+ * unusable. */
 #define IPC_MAX_QUEUED_BYTES ((size_t)256 * 1024 * 1024)
 int ipc_send(struct ipc_channel *channel, enum ipc_type type, const void *payload, size_t payload_bytes,
 	const int *fds, size_t fd_count);
@@ -149,8 +151,8 @@ int ipc_send_file(struct ipc_channel *channel, const struct ipc_file *file, int 
 
 /* ---- typed decode: 0, or -EPROTO if the payload is not exactly one valid message ---- */
 
-/* Strings and arrays that a decoder returns live in storage, which the caller frees with
- * ipc_storage_free() after use. */
+/* Strings and arrays that a decoder returns live in storage, which the decoder initializes and the caller
+ * frees with ipc_storage_free() after use. After a failure it is empty. */
 struct ipc_storage {
 	void *blocks[4];
 	size_t count;
@@ -160,7 +162,8 @@ void ipc_storage_free(struct ipc_storage *storage);
 int ipc_decode_sync(const struct ipc_frame *frame, struct ipc_sync *out);
 int ipc_decode_sync_done(const struct ipc_frame *frame, struct ipc_sync_done *out);
 /* A fresh listener, to be freed with plan_listener_free(). Checks bounds (plan.h), that the key is
- * printable and that every address is of the listener's family; nothing more. */
+ * printable ASCII without blanks, quotes and backslashes, and that every address is of the listener's
+ * family; nothing more. */
 int ipc_decode_listener_put(const struct ipc_frame *frame, struct plan_listener **out);
 int ipc_decode_listener_del(const struct ipc_frame *frame, const char **key, struct ipc_storage *storage);
 int ipc_decode_relay_listener(

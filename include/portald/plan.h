@@ -77,6 +77,7 @@ struct plan_facts {
 struct plan *plan_build(const struct model_snapshot *snapshot, const struct plan_facts *facts);
 void plan_free(struct plan *plan); /* NULL is fine */
 
+/* A listener without portals and backends; key is copied. */
 struct plan_listener *plan_listener_new(const char *key, enum proto proto, enum addr_family family);
 void plan_listener_free(struct plan_listener *listener); /* NULL is fine */
 /* Append an entry; -ENOSPC at the bounds above. Strings are copied. */

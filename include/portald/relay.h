@@ -8,6 +8,7 @@
 #define PORTALD_RELAY_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct stats;
@@ -17,6 +18,8 @@ struct relay_options {
 	/* Nonzero: called once before the first byte of a client is handled, after the relay has
 	 * allocated what it needs for its life (installs the seccomp filter). Returns 0 or -errno. */
 	int (*confine)(void);
+	/* Bytes that may wait in heap for destinations that do not take them, in sum; 0: 64 MiB. */
+	size_t held_limit_bytes;
 };
 
 /* Runs until the channel closes or a broken message arrives. Takes channel_fd. Returns the exit code of

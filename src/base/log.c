@@ -13,10 +13,17 @@
 
 #define LINE_BYTES 2048
 
+/* Kept free for what closes a line: quote, brace, newline. */
+#define TAIL_BYTES 4
+
+/* A field begins only where its key, the punctuation and a number fit. */
+#define FIELD_BYTES 32
+
 /* Repeated messages: at most BURST of one message every WINDOW_MS. */
 #define BURST 10
 #define WINDOW_MS 10000
 #define REPEAT_SLOTS 64
+#define REPEAT_PROBES 4
 
 struct log_repeat {
 	const char *message;
@@ -32,8 +39,10 @@ static struct {
 	struct log_repeat repeats[REPEAT_SLOTS];
 } logger;
 
+/* full: something did not fit, and nothing more is added but what closes the line. */
 struct line {
 	size_t length;
+	bool full;
 	char text[LINE_BYTES];
 };
 
@@ -87,42 +96,85 @@ struct log_field log_addr_port(const char *key, const struct addr_port *at)
 
 /* ---- composing a line ---- */
 
-static void line_char(struct line *line, char c)
+static size_t line_room(const struct line *line)
 {
-	/* Leaves room for what closes a line: quote, brace, newline. */
-	if (line->length < LINE_BYTES - 4)
-		line->text[line->length++] = c;
+	size_t limit = line->full ? 0 : LINE_BYTES - TAIL_BYTES;
+
+	return line->length < limit ? limit - line->length : 0;
+}
+
+/* Adds all of it or nothing, so that no escape sequence or character is cut in two. */
+static void line_add(struct line *line, const char *text, size_t length)
+{
+	if (length > line_room(line)) {
+		line->full = true;
+		return;
+	}
+	memcpy(line->text + line->length, text, length);
+	line->length += length;
 }
 
 static void line_text(struct line *line, const char *text)
 {
-	while (*text)
-		line_char(line, *text++);
+	line_add(line, text, strlen(text));
 }
 
-/* Quotes so that one line stays one line and JSON stays JSON, whatever the text holds. */
+/* For what closes a line or a value: the tail is kept free for it. */
+static void line_close(struct line *line, char c)
+{
+	line->text[line->length++] = c;
+}
+
+/* The length of the UTF-8 sequence at text (RFC 3629) and its code point; 0 if there is none. */
+static size_t utf8_decode(const unsigned char *text, uint32_t *code)
+{
+	static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+	size_t length = text[0] < 0x80 ? 1 : text[0] < 0xc0 ? 0 : text[0] < 0xe0 ? 2 : text[0] < 0xf0 ? 3 : 4;
+
+	if (length == 0 || text[0] > 0xf4)
+		return 0;
+	*code = length == 1 ? text[0] : text[0] & (0x7fu >> length);
+	for (size_t i = 1; i < length; i++) {
+		/* The final NUL is no continuation: this never reads past it. */
+		if ((text[i] & 0xc0) != 0x80)
+			return 0;
+		*code = *code << 6 | (text[i] & 0x3f);
+	}
+	if (*code < least[length] || *code > 0x10ffff || (*code >= 0xd800 && *code <= 0xdfff))
+		return 0;
+	return length;
+}
+
+static void line_escape(struct line *line, uint32_t code)
+{
+	char escape[8];
+
+	snprintf(escape, sizeof(escape), "\\u%04x", code & 0xffff);
+	line_text(line, escape);
+}
+
+/* Quotes so that one line stays one line, JSON stays JSON and a terminal is told nothing, whatever the
+ * text holds: controls (C1 too) are escaped, bytes that are no UTF-8 become replacement characters. */
 static void line_quoted(struct line *line, const char *text)
 {
-	static const char hex[] = "0123456789abcdef";
+	line_text(line, "\"");
+	while (*text && !line->full) {
+		uint32_t code = 0;
+		size_t length = utf8_decode((const unsigned char *)text, &code);
 
-	line_char(line, '"');
-	for (; *text; text++) {
-		unsigned char c = (unsigned char)*text;
-
-		if (c == '"' || c == '\\') {
-			line_char(line, '\\');
-			line_char(line, (char)c);
-		} else if (c == '\n') {
+		if (length == 0)
+			line_escape(line, 0xfffd);
+		else if (code == '"' || code == '\\')
+			line_text(line, code == '"' ? "\\\"" : "\\\\");
+		else if (code == '\n')
 			line_text(line, "\\n");
-		} else if (c < 0x20 || c == 0x7f) {
-			line_text(line, "\\u00");
-			line_char(line, hex[c >> 4]);
-			line_char(line, hex[c & 15]);
-		} else {
-			line_char(line, (char)c);
-		}
+		else if (code < 0x20 || (code >= 0x7f && code <= 0x9f))
+			line_escape(line, code);
+		else
+			line_add(line, text, length);
+		text += length ? length : 1;
 	}
-	line->text[line->length++] = '"';
+	line_close(line, '"');
 }
 
 static bool needs_quotes(const char *text)
@@ -130,32 +182,38 @@ static bool needs_quotes(const char *text)
 	if (!*text)
 		return true;
 	for (; *text; text++) {
-		if ((unsigned char)*text <= ' ' || *text == '"' || *text == '=' || *text == '\\' ||
-			*text == 0x7f)
+		unsigned char c = (unsigned char)*text;
+
+		if (c <= ' ' || c >= 0x7f || c == '"' || c == '=' || c == '\\')
 			return true;
 	}
 	return false;
 }
 
-static void line_key(struct line *line, const char *key)
+/* Begins a field. Returns false if the line has no room for it. Keys are constants that need no quoting. */
+static bool line_key(struct line *line, const char *key)
 {
-	if (logger.format == LOG_JSON) {
-		if (line->length > 1)
-			line_char(line, ',');
-		line_quoted(line, key);
-		line_char(line, ':');
-		return;
+	bool json = logger.format == LOG_JSON;
+
+	if (strlen(key) + FIELD_BYTES > line_room(line)) {
+		line->full = true;
+		return false;
 	}
-	if (line->length > 0)
-		line_char(line, ' ');
+	if (json)
+		line_text(line, line->length > 1 ? ",\"" : "\"");
+	else if (line->length > 0)
+		line_text(line, " ");
 	line_text(line, key);
-	line_char(line, '=');
+	line_text(line, json ? "\":" : "=");
+	return true;
 }
 
 static void line_str(struct line *line, const char *key, const char *value)
 {
-	line_key(line, key);
-	if (logger.format == LOG_JSON || needs_quotes(value))
+	if (!line_key(line, key))
+		return;
+	/* What is too long is cut within quotes. */
+	if (logger.format == LOG_JSON || needs_quotes(value) || strlen(value) > line_room(line))
 		line_quoted(line, value);
 	else
 		line_text(line, value);
@@ -165,7 +223,8 @@ static void line_int(struct line *line, const char *key, int64_t value)
 {
 	char digits[24];
 
-	line_key(line, key);
+	if (!line_key(line, key))
+		return;
 	snprintf(digits, sizeof(digits), "%" PRId64, value);
 	line_text(line, digits);
 }
@@ -186,16 +245,35 @@ static void line_time(struct line *line)
 
 /* ---- repetition ---- */
 
-/* Messages are constants, so the pointer stands for the text. Returns false if the line shall not appear;
- * otherwise *suppressed is how many were held back since the last one that did. */
+/* The message's entry: messages are constants, so the pointer stands for the text. Where there is none yet
+ * and all places are taken, another message's is given up. */
+static struct log_repeat *repeat_of(const char *message, int64_t now_ms)
+{
+	size_t home = (uintptr_t)message >> 3;
+	struct log_repeat *spare = NULL;
+
+	for (size_t i = 0; i < REPEAT_PROBES; i++) {
+		struct log_repeat *repeat = &logger.repeats[(home + i) % REPEAT_SLOTS];
+
+		if (repeat->message == message)
+			return repeat;
+		if (!spare && (!repeat->message || now_ms - repeat->window_start_ms >= WINDOW_MS))
+			spare = repeat;
+	}
+	if (!spare)
+		spare = &logger.repeats[home % REPEAT_SLOTS];
+	*spare = (struct log_repeat){.message = message, .window_start_ms = now_ms};
+	return spare;
+}
+
+/* Returns false if the line shall not appear; otherwise *suppressed is how many were held back since the
+ * last one that did. */
 static bool log_admit(const char *message, uint64_t *suppressed)
 {
-	struct log_repeat *repeat = &logger.repeats[((uintptr_t)message >> 3) % REPEAT_SLOTS];
 	int64_t now_ms = clock_now_ms();
+	struct log_repeat *repeat = repeat_of(message, now_ms);
 
 	*suppressed = 0;
-	if (repeat->message != message)
-		*repeat = (struct log_repeat){.message = message, .window_start_ms = now_ms};
 	if (now_ms - repeat->window_start_ms >= WINDOW_MS) {
 		repeat->window_start_ms = now_ms;
 		repeat->count = 0;
@@ -221,30 +299,32 @@ static const char *level_name(enum log_level level)
 	return names[level];
 }
 
-void log_write(enum log_level level, const char *message, const struct log_field *fields, size_t count)
+void log_write(
+	enum log_level level, bool limited, const char *message, const struct log_field *fields, size_t count)
 {
 	struct line line = {.length = 0};
 	uint64_t suppressed = 0;
 
-	if (level != LOG_LEVEL_INFO && !log_admit(message, &suppressed))
+	if (limited && level != LOG_LEVEL_INFO && !log_admit(message, &suppressed))
 		return;
 	if (logger.format == LOG_JSON)
-		line_char(&line, '{');
+		line_text(&line, "{");
 	line_time(&line);
 	line_str(&line, "level", level_name(level));
 	line_str(&line, "role", logger.role);
 	line_str(&line, "msg", message);
+	/* Before the fields, which may fill the line. */
+	if (suppressed)
+		line_int(&line, "suppressed", (int64_t)suppressed);
 	for (size_t i = 0; i < count; i++) {
 		if (fields[i].kind == LOG_FIELD_STR)
 			line_str(&line, fields[i].key, fields[i].str ? fields[i].str : fields[i].text);
 		else if (fields[i].kind == LOG_FIELD_INT)
 			line_int(&line, fields[i].key, fields[i].num);
 	}
-	if (suppressed)
-		line_int(&line, "suppressed", (int64_t)suppressed);
 	if (logger.format == LOG_JSON)
-		line.text[line.length++] = '}';
-	line.text[line.length++] = '\n';
+		line_close(&line, '}');
+	line_close(&line, '\n');
 	/* Nowhere to report a failure to. */
 	if (write(STDERR_FILENO, line.text, line.length) < 0)
 		return;

@@ -1,1 +1,174 @@
+/* Owns listening sockets: a proxy port, and one socket on it for each relay. Runs in the supervisor.
+ *
+ * The relays' sockets share the port by SO_REUSEPORT, and so could any other process of the supervisor's
+ * user that listens with the same option: each would get a share of the other's connections, and bind()
+ * would tell neither. A port of the range is therefore probed first by a socket without that option, whose
+ * bind() fails where anybody listens on the port in whatever way. (In the gap between the probe and the
+ * real bind() it can be lost only to a process of the same user.) Where the kernel picks the port, it picks
+ * none that is in use, with that option or without.
+ */
 #include "portald/listen.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdbool.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* A peer that has vanished is found out after 120 s of silence and 6 probes, 20 s apart. */
+#define KEEPALIVE_IDLE_S 120
+#define KEEPALIVE_INTERVAL_S 20
+#define KEEPALIVE_PROBES 6
+
+struct option {
+	int level, name, value;
+};
+
+/* Set before bind(). Without SO_REUSEADDR a port is blocked for a minute by connections that its last user
+ * has closed; it lets nobody bind beside a listening socket. */
+static const struct option bind_options[] = {
+	{SOL_SOCKET, SO_REUSEADDR, 1},
+	{SOL_SOCKET, SO_REUSEPORT, 1},
+};
+
+/* Accepted sockets inherit these, which spares the relays a call a connection for each. */
+static const struct option inherited_options[] = {
+	{IPPROTO_TCP, TCP_NODELAY, 1},
+	{SOL_SOCKET, SO_KEEPALIVE, 1},
+	{IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_S},
+	{IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S},
+	{IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES},
+};
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+static int set_options(int fd, const struct option *options, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		const struct option *o = &options[i];
+
+		if (setsockopt(fd, o->level, o->name, &o->value, sizeof(o->value)) < 0)
+			return -errno;
+	}
+	return 0;
+}
+
+/* A socket bound to at, with bind_options or, as a probe, with SO_REUSEADDR only. Returns the descriptor
+ * or a negative errno. */
+static int open_bound(const struct addr_port *at, bool probe)
+{
+	struct sockaddr_storage sa;
+	socklen_t sa_len = addr_to_sockaddr(at, &sa);
+	const struct option v6_only = {IPPROTO_IPV6, IPV6_V6ONLY, 1};
+	int fd = socket(sa.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int rc;
+
+	if (fd < 0)
+		return -errno;
+	rc = set_options(fd, bind_options, probe ? 1 : COUNT(bind_options));
+	if (rc == 0 && sa.ss_family == AF_INET6)
+		rc = set_options(fd, &v6_only, 1);
+	if (rc == 0 && bind(fd, (struct sockaddr *)&sa, sa_len) < 0)
+		rc = -errno;
+	if (rc == 0)
+		return fd;
+	close(fd);
+	return rc;
+}
+
+static int probe_port(const struct addr_port *at)
+{
+	int fd = open_bound(at, true);
+
+	if (fd < 0)
+		return fd;
+	close(fd);
+	return 0;
+}
+
+/* Which port the kernel has given. */
+static int learn_port(int fd, uint16_t *port)
+{
+	struct sockaddr_storage sa;
+	socklen_t sa_len = sizeof(sa);
+	struct addr_port at;
+	int rc;
+
+	if (getsockname(fd, (struct sockaddr *)&sa, &sa_len) < 0)
+		return -errno;
+	rc = addr_from_sockaddr(&at, (struct sockaddr *)&sa);
+	if (rc == 0)
+		*port = at.port;
+	return rc;
+}
+
+static int open_socket(struct listen_socket *out)
+{
+	int fd = open_bound(&out->at, false);
+	int rc;
+
+	if (fd < 0)
+		return fd;
+	out->fds[out->relay_count++] = fd;
+	rc = set_options(fd, inherited_options, COUNT(inherited_options));
+	/* The others join the port that the first one was given. */
+	if (rc == 0 && out->at.port == 0)
+		rc = learn_port(fd, &out->at.port);
+	return rc;
+}
+
+/* Opens all sockets on one port. They listen only once all are bound, so that a port that is given up
+ * again has not taken a connection. */
+static int open_all(struct listen_socket *out, const struct addr_port *at, size_t relay_count)
+{
+	int rc = 0;
+
+	*out = (struct listen_socket){.at = *at};
+	while (rc == 0 && out->relay_count < relay_count)
+		rc = open_socket(out);
+	for (size_t i = 0; rc == 0 && i < relay_count; i++) {
+		if (listen(out->fds[i], SOMAXCONN) < 0)
+			rc = -errno;
+	}
+	if (rc < 0)
+		listen_close(out);
+	return rc;
+}
+
+/* Goes through the range once, from a place that seed picks, and wraps. */
+static int open_in_range(struct listen_socket *out, const struct addr *bind_addr,
+	const struct listen_range *range, size_t relay_count, uint32_t seed)
+{
+	uint32_t size = (uint32_t)range->last - range->first + 1;
+	int rc = -EADDRINUSE;
+
+	for (uint32_t i = 0; i < size && rc == -EADDRINUSE; i++) {
+		struct addr_port at = {
+			.addr = *bind_addr, .port = (uint16_t)(range->first + (seed % size + i) % size)};
+
+		rc = probe_port(&at);
+		if (rc == 0)
+			rc = open_all(out, &at, relay_count);
+	}
+	return rc;
+}
+
+int listen_open(struct listen_socket *out, enum proto proto, const struct addr *bind_addr,
+	const struct listen_range *range, size_t relay_count, uint32_t seed)
+{
+	*out = (struct listen_socket){.relay_count = 0};
+	if (proto != PROTO_TCP)
+		return -EPROTONOSUPPORT;
+	if (relay_count == 0 || relay_count > LISTEN_MAX_RELAYS || range->last < range->first)
+		return -EINVAL;
+	if (range->first == 0)
+		return open_all(out, &(struct addr_port){.addr = *bind_addr}, relay_count);
+	return open_in_range(out, bind_addr, range, relay_count, seed);
+}
+
+void listen_close(struct listen_socket *socket)
+{
+	for (size_t i = 0; i < socket->relay_count; i++)
+		close(socket->fds[i]);
+	socket->relay_count = 0;
+}

@@ -1,4 +1,19 @@
 noinst_LIBRARIES += src/relay/librelay.a
 src_relay_librelay_a_SOURCES = \
 	include/portald/relay.h \
-	src/relay/relay.c
+	src/relay/accept.c \
+	src/relay/conn.c \
+	src/relay/core.h \
+	src/relay/dial.c \
+	src/relay/listener.c \
+	src/relay/loop.c \
+	src/relay/pick.c \
+	src/relay/pick.h \
+	src/relay/pipes.c \
+	src/relay/pipes.h \
+	src/relay/pump.c \
+	src/relay/relay.c \
+	src/relay/slab.c \
+	src/relay/slab.h \
+	src/relay/timers.c \
+	src/relay/timers.h

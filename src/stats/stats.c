@@ -1,1 +1,172 @@
+/* Owns the layout of the shared counter file. Runs in supervisor, control and relays.
+ *
+ *     header                         one page
+ *     listeners, shared by relays    one cache line each: every connection moves a cursor
+ *     backends, shared by relays     packed: written only when a backend fails or recovers
+ *     relay 0: listeners, backends   written by that relay alone
+ *     relay 1: ...
+ *
+ * Every part begins on a page, so what a relay never touches costs no memory. Reading a page of a memfd
+ * also allocates it: the header says how many relays have counters, and resets pass over the rest.
+ */
 #include "portald/stats.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define PAGE_BYTES ((size_t)4096)
+#define LINE_BYTES ((size_t)64)
+#define PAGES(bytes) (((bytes) + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES)
+
+/* Two cache lines, so that neighbours in the hot path share none. */
+#define LISTENER_STRIDE ((size_t)128)
+
+#define LISTENERS_AT PAGE_BYTES
+#define BACKENDS_AT (LISTENERS_AT + PAGES(STATS_MAX_LISTENERS * LINE_BYTES))
+#define RELAYS_AT (BACKENDS_AT + PAGES(STATS_MAX_BACKENDS * sizeof(struct stats_backend_shared)))
+#define RELAY_BACKENDS_AT PAGES(STATS_MAX_LISTENERS *LISTENER_STRIDE)
+#define RELAY_BYTES (RELAY_BACKENDS_AT + PAGES(STATS_MAX_BACKENDS * sizeof(struct stats_backend_counters)))
+#define FILE_BYTES (RELAYS_AT + STATS_MAX_RELAYS * RELAY_BYTES)
+
+_Static_assert(sizeof(struct stats_listener_shared) <= LINE_BYTES, "a cursor has a line of its own");
+_Static_assert(sizeof(struct stats_listener_counters) <= LISTENER_STRIDE, "counters fit their stride");
+
+struct stats_header {
+	_Atomic uint32_t relays; /* 1 + the highest relay that has counters */
+};
+
+struct stats {
+	uint8_t *base;
+	bool writable;
+};
+
+int stats_create(void)
+{
+	int fd = memfd_create("portald-stats", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	int rc;
+
+	if (fd < 0)
+		return -errno;
+	if (ftruncate(fd, (off_t)FILE_BYTES) == 0 &&
+		fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0)
+		return fd;
+	rc = -errno;
+	close(fd);
+	return rc;
+}
+
+struct stats *stats_map(int fd, int writable)
+{
+	int protection = writable ? PROT_READ | PROT_WRITE : PROT_READ;
+	struct stats *stats = calloc(1, sizeof(*stats));
+	void *base;
+
+	if (!stats)
+		return NULL;
+	base = mmap(NULL, FILE_BYTES, protection, MAP_SHARED, fd, 0);
+	if (base == MAP_FAILED) {
+		free(stats);
+		return NULL;
+	}
+	*stats = (struct stats){.base = base, .writable = writable != 0};
+	return stats;
+}
+
+void stats_unmap(struct stats *stats)
+{
+	if (!stats)
+		return;
+	munmap(stats->base, FILE_BYTES);
+	free(stats);
+}
+
+static struct stats_header *stats_header(struct stats *stats)
+{
+	return (struct stats_header *)stats->base;
+}
+
+struct stats_listener_shared *stats_listener_shared(struct stats *stats, uint32_t listener)
+{
+	return (struct stats_listener_shared *)(stats->base + LISTENERS_AT + listener * LINE_BYTES);
+}
+
+struct stats_backend_shared *stats_backend_shared(struct stats *stats, uint32_t backend)
+{
+	return (struct stats_backend_shared *)(stats->base + BACKENDS_AT) + backend;
+}
+
+static struct stats_listener_counters *listener_counters(
+	struct stats *stats, uint32_t relay, uint32_t listener)
+{
+	uint8_t *part = stats->base + RELAYS_AT + relay * RELAY_BYTES;
+
+	return (struct stats_listener_counters *)(part + listener * LISTENER_STRIDE);
+}
+
+static struct stats_backend_counters *backend_counters(struct stats *stats, uint32_t relay, uint32_t backend)
+{
+	uint8_t *part = stats->base + RELAYS_AT + relay * RELAY_BYTES + RELAY_BACKENDS_AT;
+
+	return (struct stats_backend_counters *)part + backend;
+}
+
+/* The relay's pages are about to be touched: resets shall reach them from now on. */
+static void stats_note_relay(struct stats *stats, uint32_t relay)
+{
+	struct stats_header *header = stats_header(stats);
+	uint32_t relays;
+
+	if (!stats->writable)
+		return;
+	relays = atomic_load_explicit(&header->relays, memory_order_relaxed);
+	while (relays <= relay && !atomic_compare_exchange_weak(&header->relays, &relays, relay + 1))
+		continue;
+}
+
+struct stats_listener_counters *stats_listener(struct stats *stats, uint32_t relay, uint32_t listener)
+{
+	stats_note_relay(stats, relay);
+	return listener_counters(stats, relay, listener);
+}
+
+struct stats_backend_counters *stats_backend(struct stats *stats, uint32_t relay, uint32_t backend)
+{
+	stats_note_relay(stats, relay);
+	return backend_counters(stats, relay, backend);
+}
+
+void stats_listener_reset(struct stats *stats, uint32_t listener)
+{
+	uint32_t relays = atomic_load(&stats_header(stats)->relays);
+
+	atomic_store(&stats_listener_shared(stats, listener)->cursor, 0);
+	for (uint32_t relay = 0; relay < relays; relay++)
+		memset(listener_counters(stats, relay, listener), 0, sizeof(struct stats_listener_counters));
+}
+
+void stats_backend_reset(struct stats *stats, uint32_t backend)
+{
+	uint32_t relays = atomic_load(&stats_header(stats)->relays);
+	struct stats_backend_shared *shared = stats_backend_shared(stats, backend);
+
+	atomic_store(&shared->set_aside_until_ms, 0);
+	atomic_store(&shared->set_aside_level, 0);
+	for (uint32_t relay = 0; relay < relays; relay++)
+		memset(backend_counters(stats, relay, backend), 0, sizeof(struct stats_backend_counters));
+}
+
+void stats_relay_reset_active(
+	struct stats *stats, uint32_t relay, uint32_t listener_count, uint32_t backend_count)
+{
+	if (relay >= atomic_load(&stats_header(stats)->relays))
+		return;
+	for (uint32_t i = 0; i < listener_count; i++)
+		atomic_store(&listener_counters(stats, relay, i)->active, 0);
+	for (uint32_t i = 0; i < backend_count; i++)
+		atomic_store(&backend_counters(stats, relay, i)->active, 0);
+}

@@ -1,1 +1,0 @@
-#include "portald/ipc.h"

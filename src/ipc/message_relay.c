@@ -1,0 +1,97 @@
+/* Owns the messages from the supervisor to a relay: what to listen on and where to connect to. */
+#include <errno.h>
+
+#include "ipc/cursor.h"
+#include "portald/ipc.h"
+#include "portald/plan.h"
+
+#define ADDR_PORT_BYTES 18
+#define BACKEND_BYTES (ADDR_PORT_BYTES + 4)
+#define PROTOS (PROTO_SCTP + 1)
+
+int ipc_send_relay_listener(struct ipc_channel *channel, const struct ipc_relay_listener *listener, int fd)
+{
+	struct ipc_writer writer = {0};
+
+	ipc_put_u32(&writer, listener->slot);
+	ipc_put_u8(&writer, (uint8_t)listener->proto);
+	ipc_put_bool(&writer, listener->check_destination);
+	ipc_put_text(&writer, listener->key, PLAN_MAX_KEY_BYTES - 1);
+	ipc_put_count(&writer, listener->portal_count, PLAN_MAX_PORTALS);
+	for (size_t i = 0; i < listener->portal_count; i++)
+		ipc_put_addr_port(&writer, &listener->portals[i]);
+	return ipc_writer_send(&writer, channel, IPC_RELAY_LISTENER, &fd, 1);
+}
+
+static const struct addr_port *get_portals(
+	struct ipc_reader *reader, size_t *count, struct ipc_storage *storage)
+{
+	struct addr_port *portals;
+
+	*count = ipc_get_count(reader, PLAN_MAX_PORTALS, ADDR_PORT_BYTES);
+	portals = ipc_storage_add(storage, *count, sizeof(*portals));
+	for (size_t i = 0; i < *count; i++)
+		portals[i] = ipc_get_addr_port(reader);
+	return portals;
+}
+
+int ipc_decode_relay_listener(
+	const struct ipc_frame *frame, struct ipc_relay_listener *out, struct ipc_storage *storage)
+{
+	struct ipc_reader reader = ipc_reader_of(frame, IPC_RELAY_LISTENER);
+
+	storage->count = 0;
+	out->slot = ipc_get_u32(&reader);
+	out->proto = ipc_get_enum(&reader, PROTOS);
+	out->check_destination = ipc_get_bool(&reader);
+	out->key = ipc_get_key(&reader, storage);
+	out->portals = get_portals(&reader, &out->portal_count, storage);
+	return ipc_reader_finish_in(&reader, storage);
+}
+
+int ipc_send_relay_backends(struct ipc_channel *channel, const struct ipc_relay_backends *backends)
+{
+	struct ipc_writer writer = {0};
+
+	ipc_put_u32(&writer, backends->slot);
+	ipc_put_count(&writer, backends->backend_count, PLAN_MAX_BACKENDS);
+	for (size_t i = 0; i < backends->backend_count; i++) {
+		ipc_put_addr_port(&writer, &backends->backends[i].at);
+		ipc_put_u32(&writer, backends->backends[i].slot);
+	}
+	return ipc_writer_send(&writer, channel, IPC_RELAY_BACKENDS, NULL, 0);
+}
+
+int ipc_decode_relay_backends(
+	const struct ipc_frame *frame, struct ipc_relay_backends *out, struct ipc_storage *storage)
+{
+	struct ipc_reader reader = ipc_reader_of(frame, IPC_RELAY_BACKENDS);
+	struct ipc_relay_backend *backends;
+
+	storage->count = 0;
+	out->slot = ipc_get_u32(&reader);
+	out->backend_count = ipc_get_count(&reader, PLAN_MAX_BACKENDS, BACKEND_BYTES);
+	backends = ipc_storage_add(storage, out->backend_count, sizeof(*backends));
+	for (size_t i = 0; i < out->backend_count; i++) {
+		backends[i].at = ipc_get_addr_port(&reader);
+		backends[i].slot = ipc_get_u32(&reader);
+	}
+	out->backends = backends;
+	return ipc_reader_finish_in(&reader, storage);
+}
+
+int ipc_send_relay_close(struct ipc_channel *channel, uint32_t slot)
+{
+	struct ipc_writer writer = {0};
+
+	ipc_put_u32(&writer, slot);
+	return ipc_writer_send(&writer, channel, IPC_RELAY_CLOSE, NULL, 0);
+}
+
+int ipc_decode_relay_close(const struct ipc_frame *frame, uint32_t *slot)
+{
+	struct ipc_reader reader = ipc_reader_of(frame, IPC_RELAY_CLOSE);
+
+	*slot = ipc_get_u32(&reader);
+	return ipc_reader_finish(&reader);
+}

@@ -1,0 +1,244 @@
+/* Owns accepting: fairly between listeners, only what was steered here, and only while descriptors last.
+ * Runs in every relay.
+ *
+ *   state        event                                  next
+ *   accepting    descriptors (or buffers) run out       pausing for 10 ms; those who wait stay waiting
+ *   pausing      a connection ends and leaves room      accepting
+ *                the pause is over                      accepting
+ *   accepting    still none                             those who wait are refused, pausing twice as long
+ *
+ * Listeners are edge-triggered: one that was not emptied stays in the queue.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "portald/log.h"
+#include "relay/core.h"
+
+/* Accepted (or refused) on one listener before others get their turn. */
+#define ACCEPTS_A_TURN 64
+
+#define FIRST_PAUSE_MS 10
+#define LAST_PAUSE_MS 1000
+
+/* From the kernel's netfilter headers, which do not mix with the C library's: the address a redirected
+ * connection was made to. The same number for SOL_IP and SOL_IPV6. */
+#define SOCKET_ORIGINAL_DST 80
+
+/* ---- the queue ---- */
+
+void accept_queue(struct relay *relay, struct listener *listener)
+{
+	if (listener->queued)
+		return;
+	listener->queued = true;
+	listener->next = NULL;
+	*relay->accepting.last = listener;
+	relay->accepting.last = &listener->next;
+}
+
+bool accept_waiting(const struct relay *relay)
+{
+	return relay->accepting.first && relay->pause.until_ms == 0;
+}
+
+/* ---- shortage ---- */
+
+static uint64_t fds_in_use(const struct relay *relay)
+{
+	return (uint64_t)relay->fds_elsewhere + relay->listener_count + 2 * relay->conns.in_use +
+	       2 * (uint64_t)relay->pipes.open_count;
+}
+
+bool accept_spares_fds(const struct relay *relay)
+{
+	return fds_in_use(relay) + relay->fd_limit / 8 < relay->fd_limit;
+}
+
+/* Whether there are descriptors for one more connection, both sides of it. */
+static bool has_room(struct relay *relay)
+{
+	if (fds_in_use(relay) + SIDES <= relay->fd_limit)
+		return true;
+	pipes_trim(&relay->pipes);
+	return fds_in_use(relay) + SIDES <= relay->fd_limit;
+}
+
+void accept_suspend(struct relay *relay, bool own_limit)
+{
+	struct accept_pause *pause = &relay->pause;
+
+	pause->length_ms = pause->length_ms ? pause->length_ms * 2 : FIRST_PAUSE_MS;
+	if (pause->length_ms > LAST_PAUSE_MS)
+		pause->length_ms = LAST_PAUSE_MS;
+	pause->until_ms = relay->now_ms + pause->length_ms;
+	pause->own_limit = own_limit;
+	log_warning("descriptors or buffers are short: accepting pauses",
+		log_int("connections", (int64_t)relay->conns.in_use), log_int("limit", relay->fd_limit),
+		log_int("pause_ms", pause->length_ms));
+}
+
+void accept_resume(struct relay *relay)
+{
+	struct accept_pause *pause = &relay->pause;
+
+	if (pause->until_ms == 0)
+		return;
+	if (relay->now_ms >= pause->until_ms || (pause->own_limit && has_room(relay)))
+		pause->until_ms = 0;
+}
+
+/* Accepts with the spare descriptor's place if there is no other. */
+static int accept_spare(struct relay *relay, struct listener *listener)
+{
+	int fd = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+	if (fd >= 0 || (errno != EMFILE && errno != ENFILE) || relay->spare_fd < 0)
+		return fd;
+	close(relay->spare_fd);
+	relay->spare_fd = -1;
+	return accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+}
+
+/* Resets clients that have waited for a whole pause: a refusal tells them more than silence. */
+static void refuse_some(struct relay *relay, struct listener *listener)
+{
+	for (int i = 0; i < ACCEPTS_A_TURN; i++) {
+		int fd = accept_spare(relay, listener);
+
+		if (fd >= 0) {
+			socket_reset(fd);
+			listener_count_failure(listener, STATS_FAIL_DESCRIPTORS);
+		}
+		if (relay->spare_fd < 0)
+			relay->spare_fd = fcntl(relay->epoll_fd, F_DUPFD_CLOEXEC, 0);
+		if (fd < 0)
+			return;
+	}
+}
+
+/* ---- steering ---- */
+
+static bool is_portal(const struct listener *listener, const struct addr_port *at)
+{
+	for (size_t i = 0; i < listener->portal_count; i++) {
+		const struct addr_port *portal = &listener->portals[i];
+
+		if (portal->port != at->port || addr_family(&portal->addr) != addr_family(&at->addr))
+			continue;
+		if (addr_is_any(&portal->addr) || addr_equal(&portal->addr, &at->addr))
+			return true;
+	}
+	return false;
+}
+
+/* Whether the client meant one of the portals, not the proxy port itself. */
+static bool was_steered(const struct listener *listener, int fd)
+{
+	struct sockaddr_storage sa;
+	socklen_t length = sizeof(sa);
+	struct addr_port at;
+
+	if (!listener->check_destination)
+		return true;
+	if (getsockopt(fd, SOL_IP, SOCKET_ORIGINAL_DST, &sa, &length) < 0) {
+		length = sizeof(sa);
+		if (getsockopt(fd, SOL_IPV6, SOCKET_ORIGINAL_DST, &sa, &length) < 0)
+			return false;
+	}
+	return addr_from_sockaddr(&at, (struct sockaddr *)&sa) == 0 && is_portal(listener, &at);
+}
+
+/* ---- accepting ---- */
+
+static void take(struct relay *relay, struct listener *listener, int fd)
+{
+	struct conn *conn;
+
+	stats_add(&listener->counters->accepted, 1);
+	if (!was_steered(listener, fd)) {
+		listener_count_failure(listener, STATS_FAIL_NOT_STEERED);
+		log_v(2, "refused: not redirected here", log_str("service", listener->key));
+		socket_reset(fd);
+		return;
+	}
+	conn = conn_new(relay, listener, fd);
+	if (conn)
+		dial_start(relay, conn);
+	else
+		listener_count_failure(listener, STATS_FAIL_DESCRIPTORS);
+}
+
+/* True for errors of the connection that was to be accepted, as accept(2) lists them. */
+static bool is_transient(int error)
+{
+	switch (error) {
+	case ECONNABORTED:
+	case EINTR:
+	case EPERM:
+	case EPROTO:
+	case ENETDOWN:
+	case ENETUNREACH:
+	case ENOPROTOOPT:
+	case EHOSTDOWN:
+	case EHOSTUNREACH:
+	case ENONET:
+	case EOPNOTSUPP:
+	case ETIMEDOUT:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* Returns true if more clients may be waiting. */
+static bool accept_some(struct relay *relay, struct listener *listener)
+{
+	for (int i = 0; i < ACCEPTS_A_TURN; i++) {
+		int fd;
+
+		if (!has_room(relay)) {
+			accept_suspend(relay, true);
+			return true;
+		}
+		fd = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (fd >= 0) {
+			relay->pause.length_ms = 0;
+			take(relay, listener, fd);
+		} else if (errno == EAGAIN) {
+			return false;
+		} else if (!is_transient(errno)) {
+			accept_suspend(relay, false);
+			return true;
+		}
+		if (relay->pause.until_ms > 0)
+			return true;
+	}
+	return true;
+}
+
+void accept_run(struct relay *relay)
+{
+	struct listener *listener = relay->accepting.first;
+	bool refusing = relay->pause.length_ms > 0;
+
+	if (!accept_waiting(relay))
+		return;
+	relay->accepting = (struct listener_queue){.last = &relay->accepting.first};
+	while (listener) {
+		struct listener *next = listener->next;
+		bool more = false;
+
+		listener->queued = false;
+		if (listener->fd >= 0)
+			more = relay->pause.until_ms > 0 || accept_some(relay, listener);
+		if (more && refusing && relay->pause.until_ms > 0)
+			refuse_some(relay, listener);
+		if (more)
+			accept_queue(relay, listener);
+		listener = next;
+	}
+}

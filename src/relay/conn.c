@@ -1,0 +1,322 @@
+/* Owns connections: their states and their end. Runs in every relay.
+ *
+ *   state     event                                        next
+ *   DIALING   a backend is connected                       PUMPING
+ *             no backend is left, or none was there        CLOSED; the client is reset
+ *             the client resets                            CLOSED; the attempt is given up
+ *             the client sends, or shuts its side down     DIALING; it waits in the kernel's buffer
+ *   PUMPING   a side's FIN was read, all was delivered     PUMPING; the FIN is passed on
+ *             both FINs were passed on                     CLOSED
+ *             a side is reset, and all that came from it   CLOSED; the other side is reset
+ *             was handed to the other's socket             LEAVING if that has not sent it all yet
+ *   LEAVING   it has sent it all, or no longer moves       CLOSED; it is reset
+ *             it is reset or closed by its peer            CLOSED
+ *   CLOSED    the turn ends                                freed
+ *
+ * That a side was reset may be learnt by reading (what it had sent comes first) or by sending. After a
+ * failed send the kernel has forgotten the error and reading ends like after a FIN: hence SIDE_BROKEN.
+ */
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "portald/log.h"
+#include "relay/core.h"
+
+/* Rounds of TIMER_FAREWELL without progress after which a peer that reads nothing is reset: 5 s. */
+#define FAREWELL_IDLE_ROUNDS 100
+
+/* A counter that this process alone writes; never below zero, whatever a slot's former owner left. */
+static void stats_drop(_Atomic uint64_t *counter)
+{
+	uint64_t value = atomic_load_explicit(counter, memory_order_relaxed);
+
+	atomic_store_explicit(counter, value > 0 ? value - 1 : 0, memory_order_relaxed);
+}
+
+void socket_reset(int fd)
+{
+	static const struct linger at_once = {.l_onoff = 1, .l_linger = 0};
+
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+	close(fd);
+}
+
+struct conn *conn_new(struct relay *relay, struct listener *listener, int client_fd)
+{
+	struct conn *conn = slab_get(&relay->conns);
+
+	if (!conn) {
+		socket_reset(client_fd);
+		return NULL;
+	}
+	conn->state = CONN_DIALING;
+	conn->fds[CLIENT] = client_fd;
+	conn->fds[BACKEND] = -1;
+	conn->listener = listener_ref(listener);
+	stats_add(&listener->counters->active, 1);
+	return conn;
+}
+
+void conn_queue_ready(struct relay *relay, struct conn *conn)
+{
+	if (conn->queued)
+		return;
+	conn->queued = true;
+	conn->next = NULL;
+	*relay->ready.last = conn;
+	relay->ready.last = &conn->next;
+}
+
+/* ---- ends ---- */
+
+static struct log_field log_peer(const char *key, int fd)
+{
+	struct sockaddr_storage sa;
+	socklen_t length = sizeof(sa);
+	struct addr_port at;
+
+	if (getpeername(fd, (struct sockaddr *)&sa, &length) < 0 ||
+		addr_from_sockaddr(&at, (struct sockaddr *)&sa) < 0)
+		return log_str(key, "gone");
+	return log_addr_port(key, &at);
+}
+
+static void log_end(const struct conn *conn, const char *how)
+{
+	log_v(3, "connection ended", log_str("service", conn->listener->key),
+		log_peer("client", conn->fds[CLIENT]), log_peer("backend", conn->fds[BACKEND]),
+		log_int("bytes_in", (int64_t)conn->halves[CLIENT].bytes),
+		log_int("bytes_out", (int64_t)conn->halves[BACKEND].bytes), log_str("how", how));
+}
+
+static void bury(struct relay *relay, struct conn *conn)
+{
+	conn->next = relay->graveyard;
+	relay->graveyard = conn;
+}
+
+/* Closes what is still open and leaves the rest to the sweep. */
+static void conn_close(struct relay *relay, struct conn *conn)
+{
+	bool connected = conn->state == CONN_PUMPING || conn->state == CONN_LEAVING;
+
+	dial_fini(relay, conn);
+	conn->state = CONN_CLOSED;
+	for (enum side side = CLIENT; side < SIDES; side++) {
+		pump_drop(relay, &conn->halves[side]);
+		if (conn->fds[side] >= 0)
+			close(conn->fds[side]);
+		conn->fds[side] = -1;
+	}
+	stats_drop(&conn->listener->counters->active);
+	if (connected)
+		stats_drop(&stats_backend(relay->stats, relay->index, conn->backend_slot)->active);
+	if (!conn->queued)
+		bury(relay, conn);
+}
+
+static void side_reset(struct conn *conn, enum side side)
+{
+	socket_reset(conn->fds[side]);
+	conn->fds[side] = -1;
+}
+
+void conn_refuse(struct relay *relay, struct conn *conn)
+{
+	side_reset(conn, CLIENT);
+	conn_close(relay, conn);
+}
+
+/* Bytes in the socket's buffer that were never sent: a reset would throw them away. What is on its way
+ * already arrives before the reset does. */
+static uint32_t bytes_unsent(int fd)
+{
+	struct tcp_info info = {0};
+	socklen_t length = sizeof(info);
+
+	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) < 0)
+		return 0;
+	return info.tcpi_notsent_bytes;
+}
+
+static void farewell_check(struct relay *relay, struct conn *conn, enum side side)
+{
+	struct wait *wait = conn->wait;
+	uint32_t left = bytes_unsent(conn->fds[side]);
+
+	wait->farewell_idle = left < wait->farewell_left ? 0 : (uint8_t)(wait->farewell_idle + 1);
+	wait->farewell_left = left;
+	if (left > 0 && wait->farewell_idle < FAREWELL_IDLE_ROUNDS) {
+		timer_arm(&relay->timers, &wait->timer, TIMER_FAREWELL, relay->now_ms);
+		return;
+	}
+	side_reset(conn, side);
+	conn_close(relay, conn);
+}
+
+/* One side is reset: passes that on to the other, after what the other is still to get. */
+static void conn_pass_reset(struct relay *relay, struct conn *conn, enum side broken)
+{
+	enum side other = side_other(broken);
+	struct wait *wait;
+
+	log_end(conn, broken == CLIENT ? "client reset" : "backend reset");
+	side_reset(conn, broken);
+	wait = conn->sides[other] & SIDE_BROKEN ? NULL : slab_get(&relay->waits);
+	if (!wait) {
+		side_reset(conn, other);
+		conn_close(relay, conn);
+		return;
+	}
+	conn->state = CONN_LEAVING;
+	conn->wait = wait;
+	wait->conn = conn;
+	wait->farewell_left = UINT32_MAX;
+	timer_init(&wait->timer);
+	pump_drop(relay, &conn->halves[other]);
+	farewell_check(relay, conn, other);
+}
+
+/* ---- steps ---- */
+
+/* True if the side is reset and no byte of it is left to be delivered. */
+static bool side_over(const struct conn *conn, enum side side)
+{
+	const struct half *half = &conn->halves[side];
+
+	if (!(conn->sides[side] & SIDE_BROKEN))
+		return false;
+	if (conn->sides[side_other(side)] & SIDE_BROKEN)
+		return true;
+	return (half->flags & HALF_EOF) && !half->held.rest;
+}
+
+static void conn_pump(struct relay *relay, struct conn *conn)
+{
+	bool more = pump_half(relay, conn, CLIENT);
+
+	more |= pump_half(relay, conn, BACKEND);
+	for (enum side side = CLIENT; side < SIDES; side++) {
+		if (side_over(conn, side)) {
+			conn_pass_reset(relay, conn, side);
+			return;
+		}
+	}
+	if (conn->halves[CLIENT].flags & conn->halves[BACKEND].flags & HALF_DONE) {
+		log_end(conn, "closed");
+		conn_close(relay, conn);
+		return;
+	}
+	if (more)
+		conn_queue_ready(relay, conn);
+}
+
+void conn_step(struct relay *relay, struct conn *conn)
+{
+	switch ((enum conn_state)conn->state) {
+	case CONN_DIALING:
+		dial_continue(relay, conn);
+		break;
+	case CONN_PUMPING:
+		conn_pump(relay, conn);
+		break;
+	case CONN_FREE:
+	case CONN_LEAVING:
+		break;
+	case CONN_CLOSED:
+		/* Closed while it stood in the ready list. */
+		bury(relay, conn);
+		break;
+	}
+}
+
+static void mark(struct conn *conn, enum side side, uint32_t events)
+{
+	if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+		conn->sides[side] |= SIDE_IN;
+	if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+		conn->sides[side] |= SIDE_ENDED;
+	if (events & EPOLLERR)
+		conn->sides[side] |= SIDE_BROKEN;
+	if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
+		conn->halves[side_other(side)].flags &= (uint8_t)~HALF_BLOCKED;
+}
+
+void conn_event(struct relay *relay, struct conn *conn, enum side side, uint32_t events)
+{
+	bool gone = events & (EPOLLHUP | EPOLLERR);
+
+	if (conn->state == CONN_PUMPING) {
+		mark(conn, side, events);
+		conn_queue_ready(relay, conn);
+	} else if (conn->state == CONN_DIALING && side == BACKEND) {
+		/* What it says beside "connected" will not be said again. */
+		mark(conn, side, events);
+		dial_event(relay, conn, events);
+	} else if (conn->state == CONN_DIALING && !gone) {
+		mark(conn, side, events);
+	} else if (conn->state != CONN_CLOSED && conn->fds[side] >= 0 && gone) {
+		conn_close(relay, conn);
+	}
+}
+
+void conn_connected(struct relay *relay, struct conn *conn)
+{
+	struct stats_backend_counters *counters =
+		stats_backend(relay->stats, relay->index, conn->backend_slot);
+
+	conn->state = CONN_PUMPING;
+	stats_add(&counters->connections, 1);
+	stats_add(&counters->active, 1);
+	conn_queue_ready(relay, conn);
+}
+
+void conn_timeout(struct relay *relay, struct conn *conn)
+{
+	if (conn->state == CONN_DIALING)
+		dial_timeout(relay, conn);
+	else if (conn->state == CONN_LEAVING)
+		farewell_check(relay, conn, conn->fds[CLIENT] >= 0 ? CLIENT : BACKEND);
+}
+
+void conn_sweep(struct relay *relay)
+{
+	while (relay->graveyard) {
+		struct conn *conn = relay->graveyard;
+
+		relay->graveyard = conn->next;
+		listener_unref(conn->listener);
+		conn->state = CONN_FREE;
+		slab_put(&relay->conns, conn);
+	}
+}
+
+static void close_one(void *context, void *object)
+{
+	struct relay *relay = context;
+	struct conn *conn = object;
+
+	if (conn->state == CONN_FREE)
+		return;
+	conn->queued = false;
+	if (conn->state == CONN_CLOSED) {
+		bury(relay, conn);
+		return;
+	}
+	for (enum side side = CLIENT; side < SIDES; side++) {
+		if (conn->fds[side] >= 0)
+			side_reset(conn, side);
+	}
+	conn_close(relay, conn);
+}
+
+void conn_close_all(struct relay *relay)
+{
+	conn_sweep(relay);
+	slab_each(&relay->conns, close_one, relay);
+	conn_sweep(relay);
+}

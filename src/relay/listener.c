@@ -1,0 +1,199 @@
+/* Owns the table of listeners and what each was told: portals and backends. Runs in every relay; the
+ * supervisor holds the same sockets, so closing one here closes nobody's backlog. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "portald/ipc.h"
+#include "portald/log.h"
+#include "relay/core.h"
+
+/* The table grows by doubling from here. */
+#define FIRST_CAPACITY 64u
+
+static int table_reserve(struct relay *relay, uint32_t slot)
+{
+	uint32_t capacity = relay->listener_capacity ? relay->listener_capacity : FIRST_CAPACITY;
+	struct listener **table;
+
+	if (slot < relay->listener_capacity)
+		return 0;
+	while (capacity <= slot)
+		capacity *= 2;
+	table = reallocarray(relay->listeners, capacity, sizeof(*table));
+	if (!table)
+		return -ENOMEM;
+	memset(table + relay->listener_capacity, 0, (capacity - relay->listener_capacity) * sizeof(*table));
+	relay->listeners = table;
+	relay->listener_capacity = capacity;
+	return 0;
+}
+
+static struct listener *table_get(const struct relay *relay, uint32_t slot)
+{
+	return slot < relay->listener_capacity ? relay->listeners[slot] : NULL;
+}
+
+struct listener *listener_ref(struct listener *listener)
+{
+	listener->refs++;
+	return listener;
+}
+
+void listener_unref(struct listener *listener)
+{
+	if (--listener->refs > 0)
+		return;
+	backends_unref(listener->backends);
+	free(listener->portals);
+	free(listener->key);
+	free(listener);
+}
+
+void listener_count_failure(struct listener *listener, enum stats_failure why)
+{
+	stats_add(&listener->counters->failures[why], 1);
+}
+
+static struct listener *listener_new(struct relay *relay, uint32_t slot)
+{
+	struct listener *listener = calloc(1, sizeof(*listener));
+
+	if (!listener || table_reserve(relay, slot) < 0) {
+		free(listener);
+		return NULL;
+	}
+	listener->refs = 1;
+	listener->slot = slot;
+	listener->fd = -1;
+	listener->counters = stats_listener(relay->stats, relay->index, slot);
+	relay->listeners[slot] = listener;
+	relay->listener_count++;
+	return listener;
+}
+
+/* Takes over key and portals of the message. */
+static int set_identity(struct listener *listener, const struct ipc_relay_listener *message)
+{
+	size_t bytes = message->portal_count * sizeof(struct addr_port);
+	struct addr_port *portals = malloc(bytes ? bytes : 1);
+	char *key = strdup(message->key);
+
+	if (!portals || !key) {
+		free(portals);
+		free(key);
+		return -ENOMEM;
+	}
+	if (bytes > 0)
+		memcpy(portals, message->portals, bytes);
+	free(listener->portals);
+	free(listener->key);
+	listener->portals = portals;
+	listener->portal_count = message->portal_count;
+	listener->key = key;
+	listener->check_destination = message->check_destination;
+	return 0;
+}
+
+/* The socket's description is the supervisor's too: closing ours would not take it out of the loop. */
+static void close_socket(struct relay *relay, struct listener *listener)
+{
+	if (listener->fd < 0)
+		return;
+	loop_unwatch(relay, listener->fd);
+	close(listener->fd);
+	listener->fd = -1;
+}
+
+static int replace_socket(struct relay *relay, struct listener *listener, int fd)
+{
+	close_socket(relay, listener);
+	listener->fd = fd;
+	return loop_watch_listener(relay, listener);
+}
+
+int listener_put(struct relay *relay, const struct ipc_relay_listener *message, int fd)
+{
+	struct listener *listener;
+	int rc = message->proto == PROTO_TCP ? -EPROTO : -EPROTONOSUPPORT;
+
+	if (message->slot >= STATS_MAX_LISTENERS || message->proto != PROTO_TCP)
+		goto fail;
+	listener = table_get(relay, message->slot);
+	if (!listener)
+		listener = listener_new(relay, message->slot);
+	rc = listener ? set_identity(listener, message) : -ENOMEM;
+	if (rc < 0)
+		goto fail;
+	return replace_socket(relay, listener, fd);
+fail:
+	close(fd);
+	return rc;
+}
+
+int listener_set_backends(struct relay *relay, const struct ipc_relay_backends *message)
+{
+	struct listener *listener = table_get(relay, message->slot);
+	struct backends *backends;
+
+	if (!listener)
+		return -ENOENT;
+	backends = backends_new((uint32_t)message->backend_count);
+	if (!backends)
+		return -ENOMEM;
+	for (size_t i = 0; i < message->backend_count; i++) {
+		const struct ipc_relay_backend *from = &message->backends[i];
+
+		if (from->slot >= STATS_MAX_BACKENDS) {
+			backends_unref(backends);
+			return -EPROTO;
+		}
+		backends->entries[i] = (struct backend){.at = from->at, .slot = from->slot};
+	}
+	backends_unref(listener->backends);
+	listener->backends = backends;
+	return 0;
+}
+
+void listener_close(struct relay *relay, uint32_t slot)
+{
+	struct listener *listener = table_get(relay, slot);
+
+	if (!listener)
+		return;
+	close_socket(relay, listener);
+	relay->listeners[slot] = NULL;
+	relay->listener_count--;
+	/* The accept queue or an event of this turn may still name it. */
+	listener->next_closed = relay->closed;
+	relay->closed = listener;
+}
+
+void listener_sweep(struct relay *relay)
+{
+	struct listener **link = &relay->closed;
+
+	while (*link) {
+		struct listener *listener = *link;
+
+		if (listener->queued) {
+			link = &listener->next_closed;
+			continue;
+		}
+		*link = listener->next_closed;
+		listener_unref(listener);
+	}
+}
+
+void listener_free_all(struct relay *relay)
+{
+	for (uint32_t slot = 0; slot < relay->listener_capacity; slot++)
+		listener_close(relay, slot);
+	while (relay->accepting.first) {
+		relay->accepting.first->queued = false;
+		relay->accepting.first = relay->accepting.first->next;
+	}
+	listener_sweep(relay);
+	free(relay->listeners);
+}
