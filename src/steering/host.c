@@ -58,14 +58,15 @@ static bool find_pair(struct host_tools *tools, enum steering_tool kind)
 		[STEERING_TOOL_LEGACY] = "-legacy",
 	};
 
-	*tools = (struct host_tools){
-		.kind = kind,
-		.save = find_tool(variants[kind], "save"),
-		.restore = find_tool(variants[kind], "restore"),
-	};
-	if (tools->save && tools->restore)
+	char *save = find_tool(variants[kind], "save"), *restore = find_tool(variants[kind], "restore");
+
+	if (save && restore) {
+		*tools = (struct host_tools){.kind = kind, .save = save, .restore = restore};
 		return true;
-	host_tools_fini(tools);
+	}
+	*tools = (struct host_tools){.kind = kind};
+	free(save);
+	free(restore);
 	return false;
 }
 

@@ -73,20 +73,42 @@ static void lo_up(void)
 /* What a shell command prints, which the caller frees; NULL if it fails. */
 static char *shell(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* Reads to the end of fd, at most count bytes. */
+static void read_all(int fd, char *bytes, size_t count)
+{
+	ssize_t got;
+
+	do {
+		got = read(fd, bytes, count);
+		if (got > 0) {
+			bytes += got;
+			count -= (size_t)got;
+		}
+	} while (got > 0 || (got < 0 && errno == EINTR));
+}
+
 static char *shell(const char *format, ...)
 {
 	char *command = NULL, *out = mem_calloc(1, 65536);
+	int ends[2], status = -1;
 	va_list args;
-	FILE *pipe;
+	pid_t pid;
 
 	va_start(args, format);
 	assert_true(vasprintf(&command, format, args) > 0);
 	va_end(args);
-	pipe = popen(command, "re");
+	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+	pid = fork();
+	if (pid == 0) {
+		dup2(ends[1], STDOUT_FILENO);
+		execl("/bin/sh", "sh", "-c", command, NULL);
+		_exit(127);
+	}
+	close(ends[1]);
+	read_all(ends[0], out, 65535);
+	close(ends[0]);
 	free(command);
-	if (fread(out, 1, 65535, pipe) == 0)
-		out[0] = '\0';
-	if (pclose(pipe) == 0)
+	if (pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0)
 		return out;
 	free(out);
 	return NULL;
