@@ -122,13 +122,18 @@ void rig_start(struct rig *rig, const struct rig_options *options)
 
 void rig_stop(struct rig *rig)
 {
+	rig_stop_expecting(rig, 0);
+}
+
+void rig_stop_expecting(struct rig *rig, int exit_code)
+{
 	for (size_t i = 0; i < rig->relay_count; i++) {
 		int status = -1;
 
 		ipc_channel_free(rig->channels[i]);
 		assert_int_equal(waitpid(rig->pids[i], &status, 0), rig->pids[i]);
 		assert_true(WIFEXITED(status));
-		assert_int_equal(WEXITSTATUS(status), 0);
+		assert_int_equal(WEXITSTATUS(status), exit_code);
 	}
 	listen_close(&rig->listener);
 	stats_unmap(rig->stats);

@@ -50,6 +50,8 @@ bool rig_can_limit_fds(void);
 
 /* Closes the channels and waits; asserts that every relay exits with 0. */
 void rig_stop(struct rig *rig);
+/* The same for relays that end otherwise. */
+void rig_stop_expecting(struct rig *rig, int exit_code);
 
 /* Sends the listener again, with other portals. */
 void rig_listener(struct rig *rig, const struct rig_options *options);
