@@ -1,1 +1,6 @@
-int main(void) { return 0; }
+#include "portald/proc.h"
+
+int main(int argc, char **argv)
+{
+	return proc_main(argc, argv);
+}

@@ -47,6 +47,7 @@ const char *addr_format(const struct addr *addr, char *buf);
 /* Writes "1.2.3.4:80" or "[::1]:80" into buf (at least ADDR_TEXT_BYTES) and returns buf. */
 const char *addr_port_format(const struct addr_port *at, char *buf);
 
+/* The IPv4 address with that number, in host byte order. */
 struct addr addr_v4(uint32_t host_order);
 
 /* The IPv4 address in host byte order. The caller has checked the family. */
@@ -55,6 +56,7 @@ uint32_t addr_v4_value(const struct addr *addr);
 /* The family's "any" address: 0.0.0.0 or ::. */
 struct addr addr_any(enum addr_family family);
 
+/* What an address is. Two are equal if their bytes are. */
 enum addr_family addr_family(const struct addr *addr);
 bool addr_is_any(const struct addr *addr);
 bool addr_is_loopback(const struct addr *addr);
@@ -67,6 +69,7 @@ bool addr_port_equal(const struct addr_port *a, const struct addr_port *b);
 int addr_cmp(const struct addr *a, const struct addr *b);
 int addr_port_cmp(const struct addr_port *a, const struct addr_port *b);
 
+/* False also for an address of the other family. */
 bool addr_prefix_contains(const struct addr_prefix *prefix, const struct addr *addr);
 
 /* Fills *out for bind or connect, AF_INET or AF_INET6 by the address's family; returns its length. */

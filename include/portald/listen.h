@@ -31,6 +31,7 @@ struct listen_socket {
 int listen_open(struct listen_socket *out, enum proto proto, const struct addr *bind_addr,
 	const struct listen_range *range, size_t relay_count, uint32_t seed);
 
+/* Closes the listener's sockets. */
 void listen_close(struct listen_socket *socket);
 
 #endif

@@ -37,6 +37,7 @@ void log_init(const char *role, enum log_format format, int verbosity);
 /* True if log_v(level) lines appear: guards fields that are costly to make. */
 bool log_verbose(int level);
 
+/* Text; NULL appears as an empty one. */
 struct log_field log_str(const char *key, const char *value);
 struct log_field log_int(const char *key, int64_t value);
 /* The text of a positive errno. */
@@ -44,16 +45,20 @@ struct log_field log_errno(const char *key, int error);
 struct log_field log_addr(const char *key, const struct addr *addr);
 struct log_field log_addr_port(const char *key, const struct addr_port *at);
 
-void log_write(enum log_level level, const char *message, const struct log_field *fields, size_t count);
+/* limited: whether the limit on repeated messages applies (to warnings and errors). */
+void log_write(enum log_level level, bool limited, const char *message, const struct log_field *fields,
+	size_t count);
 
 #define LOG_FIELDS_(...)                                                                                     \
 	(const struct log_field[]){{.kind = LOG_FIELD_NONE}, ##__VA_ARGS__},                                 \
 		sizeof((const struct log_field[]){{.kind = LOG_FIELD_NONE}, ##__VA_ARGS__}) /                \
 			sizeof(struct log_field)
 
-#define log_error(message, ...) log_write(LOG_LEVEL_ERROR, message, LOG_FIELDS_(__VA_ARGS__))
-#define log_warning(message, ...) log_write(LOG_LEVEL_WARNING, message, LOG_FIELDS_(__VA_ARGS__))
-#define log_info(message, ...) log_write(LOG_LEVEL_INFO, message, LOG_FIELDS_(__VA_ARGS__))
+#define log_error(message, ...) log_write(LOG_LEVEL_ERROR, true, message, LOG_FIELDS_(__VA_ARGS__))
+#define log_warning(message, ...) log_write(LOG_LEVEL_WARNING, true, message, LOG_FIELDS_(__VA_ARGS__))
+#define log_info(message, ...) log_write(LOG_LEVEL_INFO, true, message, LOG_FIELDS_(__VA_ARGS__))
+/* For lines of which each says something else: never held back. */
+#define log_each(level, message, ...) log_write(level, false, message, LOG_FIELDS_(__VA_ARGS__))
 /* Detail for --v=level and above. */
 #define log_v(level, message, ...)                                                                           \
 	do {                                                                                                 \

@@ -98,6 +98,7 @@ struct model_service_port *model_service_add_port(struct model_service *service)
 struct model_slice_port *model_slice_add_port(struct model_slice *slice);
 struct model_endpoint *model_slice_add_endpoint(struct model_slice *slice);
 
+/* References: an object is freed with its last one, never changed while it has more than one. */
 struct model_service *model_service_ref(struct model_service *service);
 struct model_slice *model_slice_ref(struct model_slice *slice);
 void model_service_unref(struct model_service *service); /* NULL is fine */
@@ -117,6 +118,7 @@ void model_builder_take_slice(struct model_builder *builder, struct model_slice 
 /* Sorts, frees the builder and returns the snapshot with one reference. */
 struct model_snapshot *model_builder_finish(struct model_builder *builder);
 
+/* References to a snapshot, which keeps one to each of its objects. */
 struct model_snapshot *model_snapshot_ref(struct model_snapshot *snapshot);
 void model_snapshot_unref(struct model_snapshot *snapshot); /* NULL is fine */
 

@@ -77,6 +77,7 @@ struct plan_facts {
 struct plan *plan_build(const struct model_snapshot *snapshot, const struct plan_facts *facts);
 void plan_free(struct plan *plan); /* NULL is fine */
 
+/* A listener without portals and backends; key is copied. */
 struct plan_listener *plan_listener_new(const char *key, enum proto proto, enum addr_family family);
 void plan_listener_free(struct plan_listener *listener); /* NULL is fine */
 /* Append an entry; -ENOSPC at the bounds above. Strings are copied. */
@@ -101,7 +102,26 @@ void plan_diff(const struct plan *old, const struct plan *new,
 enum plan_output { PLAN_TABLE, PLAN_JSON, PLAN_YAML };
 
 /* Prints the plan for people or tools: every listener with its portals, backends, endpoints left out
- * and reasons, then what was skipped. Returns 0 or -EIO. */
+ * and reasons, then what was skipped. Returns 0 or -EIO.
+ *
+ * JSON and YAML have the same shape; what is unknown is left out, lists are always there, the order is
+ * that of the structs above:
+ *
+ *     listeners:
+ *     - key: default/web:http
+ *       protocol: TCP
+ *       family: IPv4
+ *       portals:
+ *       - {kind: ClusterIP, address: 10.96.0.10, port: 80}
+ *       - {kind: NodePort, address: 0.0.0.0, port: 30080}
+ *       backends:
+ *       - {address: 10.244.1.5, port: 8080, target: Pod default/web-1}
+ *       leftOut:
+ *       - {address: 10.244.1.6, port: 8080, target: Pod default/web-2, reason: not ready}
+ *       note: text for people, if there is something to say
+ *     skipped:
+ *     - {key: default/db, reason: text for people}
+ */
 int plan_print(const struct plan *plan, enum plan_output output, FILE *out);
 
 #endif

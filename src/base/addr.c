@@ -1,3 +1,4 @@
+/* Addresses: parsing, printing, comparing, to and from the kernel's form. Pure; runs in every process. */
 #include "portald/addr.h"
 
 #include <arpa/inet.h>

@@ -299,12 +299,13 @@ static const char *level_name(enum log_level level)
 	return names[level];
 }
 
-void log_write(enum log_level level, const char *message, const struct log_field *fields, size_t count)
+void log_write(
+	enum log_level level, bool limited, const char *message, const struct log_field *fields, size_t count)
 {
 	struct line line = {.length = 0};
 	uint64_t suppressed = 0;
 
-	if (level != LOG_LEVEL_INFO && !log_admit(message, &suppressed))
+	if (limited && level != LOG_LEVEL_INFO && !log_admit(message, &suppressed))
 		return;
 	if (logger.format == LOG_JSON)
 		line_text(&line, "{");

@@ -9,3 +9,4 @@ src_ipc_libipc_a_SOURCES = \
 	src/ipc/message_sync.c \
 	src/ipc/types.c \
 	src/ipc/types.h
+dist_doc_DATA += doc/IPC.md

@@ -5,11 +5,26 @@
 #include "portald/mem.h"
 #include "portald/model.h"
 
+/* An object on its way into a snapshot. */
+struct entry {
+	void *object;
+	size_t order; /* of being put: qsort need not be stable */
+};
+
+struct entries {
+	struct entry *list;
+	size_t count, capacity;
+};
+
 struct model_builder {
-	struct model_service **services;
-	size_t service_count, service_capacity;
-	struct model_slice **slices;
-	size_t slice_count, slice_capacity;
+	struct entries services, slices;
+};
+
+/* What entries hold, for the parts that do not care. */
+struct kind {
+	int (*cmp)(const void *entry_a, const void *entry_b); /* by key and order */
+	bool (*same_key)(const void *object_a, const void *object_b);
+	void (*unref)(void *object);
 };
 
 struct model_builder *model_builder_new(void)
@@ -17,31 +32,34 @@ struct model_builder *model_builder_new(void)
 	return mem_calloc(1, sizeof(struct model_builder));
 }
 
-void model_builder_free(struct model_builder *builder)
+static void entries_take(struct entries *entries, void *object)
 {
-	if (!builder)
-		return;
-	for (size_t i = 0; i < builder->service_count; i++)
-		model_service_unref(builder->services[i]);
-	for (size_t i = 0; i < builder->slice_count; i++)
-		model_slice_unref(builder->slices[i]);
-	free(builder->services);
-	free(builder->slices);
-	free(builder);
+	entries->list = mem_grow(entries->list, entries->count, &entries->capacity, sizeof(*entries->list));
+	entries->list[entries->count] = (struct entry){.object = object, .order = entries->count};
+	entries->count++;
 }
 
 void model_builder_take_service(struct model_builder *builder, struct model_service *service)
 {
-	builder->services = mem_grow(builder->services, builder->service_count, &builder->service_capacity,
-		sizeof(struct model_service *));
-	builder->services[builder->service_count++] = service;
+	entries_take(&builder->services, service);
 }
 
 void model_builder_take_slice(struct model_builder *builder, struct model_slice *slice)
 {
-	builder->slices = mem_grow(builder->slices, builder->slice_count, &builder->slice_capacity,
-		sizeof(struct model_slice *));
-	builder->slices[builder->slice_count++] = slice;
+	entries_take(&builder->slices, slice);
+}
+
+void model_builder_free(struct model_builder *builder)
+{
+	if (!builder)
+		return;
+	for (size_t i = 0; i < builder->services.count; i++)
+		model_service_unref(builder->services.list[i].object);
+	for (size_t i = 0; i < builder->slices.count; i++)
+		model_slice_unref(builder->slices.list[i].object);
+	free(builder->services.list);
+	free(builder->slices.list);
+	free(builder);
 }
 
 static int service_key_cmp(const struct model_service *a, const struct model_service *b)
@@ -66,65 +84,78 @@ static int slice_key_cmp(const struct model_slice *a, const struct model_slice *
 	return by_service ? by_service : strcmp(a->name, b->name);
 }
 
-static int services_cmp(const void *a, const void *b)
+static int order_cmp(const struct entry *a, const struct entry *b)
 {
-	return service_key_cmp(*(struct model_service *const *)a, *(struct model_service *const *)b);
+	return a->order < b->order ? -1 : a->order > b->order;
 }
 
-static int slices_cmp(const void *a, const void *b)
+static int service_entry_cmp(const void *a, const void *b)
 {
-	return slice_key_cmp(*(struct model_slice *const *)a, *(struct model_slice *const *)b);
+	const struct entry *ea = a, *eb = b;
+	int by_key = service_key_cmp(ea->object, eb->object);
+
+	return by_key ? by_key : order_cmp(ea, eb);
 }
 
-/* glibc's qsort is a stable merge sort unless memory is short, so of equal keys the last put stands last. */
-static void sort_services(struct model_snapshot *snapshot)
+static int slice_entry_cmp(const void *a, const void *b)
 {
+	const struct entry *ea = a, *eb = b;
+	int by_key = slice_key_cmp(ea->object, eb->object);
+
+	return by_key ? by_key : order_cmp(ea, eb);
+}
+
+static bool service_same_key(const void *a, const void *b)
+{
+	return service_key_cmp(a, b) == 0;
+}
+
+static bool slice_same_key(const void *a, const void *b)
+{
+	return slice_key_cmp(a, b) == 0;
+}
+
+static void service_unref(void *service)
+{
+	model_service_unref(service);
+}
+
+static void slice_unref(void *slice)
+{
+	model_slice_unref(slice);
+}
+
+/* Turns the entries into an array sorted by key, in which of equal keys only the last one put remains. */
+static void *entries_finish(struct entries *entries, const struct kind *kind, size_t *count)
+{
+	void **objects = entries->count ? mem_calloc(entries->count, sizeof(void *)) : NULL;
 	size_t kept = 0;
 
-	if (snapshot->service_count == 0)
-		return;
-	qsort(snapshot->services, snapshot->service_count, sizeof(struct model_service *), services_cmp);
-	for (size_t i = 1; i < snapshot->service_count; i++) {
-		if (service_key_cmp(snapshot->services[kept], snapshot->services[i]) == 0)
-			model_service_unref(snapshot->services[kept]);
-		else
-			kept++;
-		snapshot->services[kept] = snapshot->services[i];
-	}
-	snapshot->service_count = kept + 1;
-}
+	if (entries->count > 0)
+		qsort(entries->list, entries->count, sizeof(*entries->list), kind->cmp);
+	for (size_t i = 0; i < entries->count; i++) {
+		void *object = entries->list[i].object;
 
-static void sort_slices(struct model_snapshot *snapshot)
-{
-	size_t kept = 0;
-
-	if (snapshot->slice_count == 0)
-		return;
-	qsort(snapshot->slices, snapshot->slice_count, sizeof(struct model_slice *), slices_cmp);
-	for (size_t i = 1; i < snapshot->slice_count; i++) {
-		if (slice_key_cmp(snapshot->slices[kept], snapshot->slices[i]) == 0)
-			model_slice_unref(snapshot->slices[kept]);
+		if (i + 1 < entries->count && kind->same_key(object, entries->list[i + 1].object))
+			kind->unref(object);
 		else
-			kept++;
-		snapshot->slices[kept] = snapshot->slices[i];
+			objects[kept++] = object;
 	}
-	snapshot->slice_count = kept + 1;
+	free(entries->list);
+	*count = kept;
+	return objects;
 }
 
 struct model_snapshot *model_builder_finish(struct model_builder *builder)
 {
+	static const struct kind services = {service_entry_cmp, service_same_key, service_unref};
+	static const struct kind slices = {slice_entry_cmp, slice_same_key, slice_unref};
 	struct model_snapshot *snapshot = mem_calloc(1, sizeof(*snapshot));
 
-	*snapshot = (struct model_snapshot){
-		.refs = 1,
-		.services = builder->services,
-		.service_count = builder->service_count,
-		.slices = builder->slices,
-		.slice_count = builder->slice_count,
-	};
+	snapshot->refs = 1;
+	snapshot->services = entries_finish(&builder->services, &services, &snapshot->service_count);
+	snapshot->slices = entries_finish(&builder->slices, &slices, &snapshot->slice_count);
 	free(builder);
-	sort_services(snapshot);
-	sort_slices(snapshot);
 	return snapshot;
 }
 

@@ -1,4 +1,5 @@
 /* Owns whole plans: finding, comparing, freeing. Runs in control and in `portald plan`. */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -34,6 +35,16 @@ struct plan_listener *plan_find(const struct plan *plan, const char *key)
 	return found ? *found : NULL;
 }
 
+/* Which of two sorted lists goes on: negative the old one, positive the new one, 0 both. */
+static int diff_order(const struct plan *old, size_t i, const struct plan *new, size_t j)
+{
+	if (!old || i == old->listener_count)
+		return 1;
+	if (j == new->listener_count)
+		return -1;
+	return strcmp(old->listeners[i]->key, new->listeners[j]->key);
+}
+
 void plan_diff(const struct plan *old, const struct plan *new,
 	void (*change)(void *context, enum plan_change kind, const struct plan_listener *listener),
 	void *context)
@@ -41,10 +52,7 @@ void plan_diff(const struct plan *old, const struct plan *new,
 	size_t old_count = old ? old->listener_count : 0, i = 0, j = 0;
 
 	while (i < old_count || j < new->listener_count) {
-		int order = i == old_count ? 1
-			    : j == new->listener_count
-				    ? -1
-				    : strcmp(old->listeners[i]->key, new->listeners[j]->key);
+		int order = diff_order(old, i, new, j);
 
 		if (order < 0) {
 			change(context, PLAN_REMOVED, old->listeners[i++]);
@@ -57,4 +65,13 @@ void plan_diff(const struct plan *old, const struct plan *new,
 			j++;
 		}
 	}
+}
+
+int plan_print(const struct plan *plan, enum plan_output output, FILE *out)
+{
+	int rc = output == PLAN_TABLE ? plan_print_table(plan, out) : plan_print_tree(plan, output, out);
+
+	if (fflush(out) != 0 || ferror(out))
+		return -EIO;
+	return rc;
 }

@@ -1,2 +1,57 @@
+noinst_LIBRARIES += src/proc/libproc.a
+src_proc_libproc_a_SOURCES = \
+	include/portald/proc.h \
+	src/proc/children.c \
+	src/proc/children.h \
+	src/proc/command.c \
+	src/proc/command.h \
+	src/proc/confine.c \
+	src/proc/confine.h \
+	src/proc/control.c \
+	src/proc/control.h \
+	src/proc/link.c \
+	src/proc/link.h \
+	src/proc/manifests.c \
+	src/proc/manifests.h \
+	src/proc/namespace.c \
+	src/proc/namespace.h \
+	src/proc/options.c \
+	src/proc/options.h \
+	src/proc/proc.c \
+	src/proc/records.c \
+	src/proc/records.h \
+	src/proc/show.c \
+	src/proc/show.h \
+	src/proc/slots.c \
+	src/proc/slots.h \
+	src/proc/starter.c \
+	src/proc/starter.h \
+	src/proc/supervisor.c \
+	src/proc/supervisor.h \
+	src/proc/table.c \
+	src/proc/table.h \
+	src/proc/title.c \
+	src/proc/title.h
+
+# Everything but main.c, most dependent first: for the daemon and the tests of proc.
+PORTALD_LIBS = \
+	src/proc/libproc.a \
+	src/source/libsource.a \
+	src/steering/libsteering.a \
+	src/listen/liblisten.a \
+	src/relay/librelay.a \
+	src/ipc/libipc.a \
+	src/plan/libplan.a \
+	src/model/libmodel.a \
+	src/stats/libstats.a \
+	src/base/libbase.a \
+	$(LIBEVENT_LIBS) \
+	$(YAJL_LIBS) \
+	$(YAML_LIBS) \
+	$(SECCOMP_LIBS) \
+	$(CAPNG_LIBS) \
+	$(MNL_LIBS)
+
 sbin_PROGRAMS += portald
 portald_SOURCES = src/main.c
+portald_LDADD = $(PORTALD_LIBS)

@@ -1,0 +1,11 @@
+dist_man_MANS += doc/portald.8
+dist_doc_DATA += \
+	README.md \
+	NEWS \
+	doc/ARCHITECTURE.md \
+	doc/HACKING.md \
+	doc/THREATS.md
+# README is a link to README.md.
+EXTRA_DIST += \
+	LICENSE \
+	README

@@ -1,0 +1,237 @@
+/* Owns the channels to control, the relays and the starter. Runs in the supervisor.
+ *
+ *   state    | event         | next
+ *   ---------+---------------+---------------------------------------------------------------
+ *   stopped  | restart timer | SPAWN sent, channel open: running
+ *   running  | frame         | running; a broken one closes the channel
+ *   running  | channel down  | running, without a link, until the starter tells of the exit
+ *   running  | EXITED        | stopped; the timer runs: at once after a long life, else doubling
+ */
+#include "proc/children.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "portald/clock.h"
+#include "portald/log.h"
+#include "portald/mem.h"
+
+/* Restart delays. A child that lived LONG_LIFE_MS starts again with the shortest. */
+#define DELAY_FIRST_MS 20
+#define DELAY_MOST_MS 10000
+#define LONG_LIFE_MS 10000
+
+struct child {
+	struct children *owner;
+	enum ipc_role role;
+	uint32_t index;
+	struct link link;
+	struct event *restart;
+	int64_t started_ms;
+	int64_t delay_ms;
+	uint32_t starts;
+	bool running;
+};
+
+struct children {
+	struct event_base *base;
+	struct link starter;
+	int stats_fd;
+	const struct child_handlers *handlers;
+	void *context;
+	struct child control;
+	struct child *relays;
+	uint32_t relay_count;
+};
+
+static const char *role_name(enum ipc_role role)
+{
+	return role == IPC_ROLE_CONTROL ? "control" : "relay";
+}
+
+static int on_child_frame(void *context, struct ipc_frame *frame)
+{
+	struct child *child = context;
+
+	return child->owner->handlers->frame(child->owner->context, child->role, child->index, frame);
+}
+
+static void on_child_down(void *context, int error)
+{
+	struct child *child = context;
+
+	/* A plain end is logged when the exit status is known. */
+	if (error != -EPIPE)
+		log_error("a child broke the protocol", log_str("child", role_name(child->role)),
+			log_int("index", child->index), log_errno("error", -error));
+}
+
+static const struct link_handlers child_link_handlers = {.frame = on_child_frame, .down = on_child_down};
+
+static void child_schedule(struct child *child)
+{
+	struct timeval delay = {
+		.tv_sec = child->delay_ms / 1000,
+		.tv_usec = child->delay_ms % 1000 * 1000,
+	};
+
+	event_add(child->restart, &delay);
+	child->delay_ms = child->delay_ms * 2 < DELAY_MOST_MS ? child->delay_ms * 2 : DELAY_MOST_MS;
+}
+
+/* Asks the starter for the child, which gets one end of a new channel. */
+static int child_spawn(struct child *child)
+{
+	struct children *children = child->owner;
+	/* For control the index tells how often it was started. */
+	struct ipc_spawn spawn = {
+		.role = child->role,
+		.index = child->role == IPC_ROLE_CONTROL ? child->starts : child->index,
+	};
+	int pair[2], fds[2], rc;
+
+	if (!link_is_up(&children->starter))
+		return -EPIPE;
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+		return -errno;
+	fds[0] = pair[1];
+	fds[1] = children->stats_fd;
+	rc = ipc_send_spawn(children->starter.channel, &spawn, fds, 2);
+	link_sent(&children->starter, rc);
+	close(pair[1]);
+	if (rc < 0) {
+		close(pair[0]);
+		return rc;
+	}
+	link_close(&child->link);
+	link_open(&child->link, children->base, pair[0], &child_link_handlers, child);
+	return 0;
+}
+
+static void on_restart(evutil_socket_t fd, short what, void *context)
+{
+	struct child *child = context;
+	int rc = child_spawn(child);
+
+	(void)fd;
+	(void)what;
+	if (rc < 0) {
+		log_error("cannot start a child", log_str("child", role_name(child->role)),
+			log_int("index", child->index), log_errno("error", -rc));
+		child_schedule(child);
+		return;
+	}
+	child->running = true;
+	child->starts++;
+	child->started_ms = clock_now_ms();
+	child->owner->handlers->up(child->owner->context, child->role, child->index);
+}
+
+static void child_exited(struct child *child, int status)
+{
+	struct children *children = child->owner;
+
+	child->running = false;
+	link_close(&child->link);
+	log_warning("a child ended", log_str("child", role_name(child->role)), log_int("index", child->index),
+		WIFSIGNALED(status) ? log_int("signal", WTERMSIG(status))
+				    : log_int("code", WEXITSTATUS(status)));
+	if (clock_now_ms() - child->started_ms >= LONG_LIFE_MS)
+		child->delay_ms = DELAY_FIRST_MS;
+	child_schedule(child);
+	children->handlers->gone(children->context, child->role, child->index, status);
+}
+
+static int on_starter_frame(void *context, struct ipc_frame *frame)
+{
+	struct children *children = context;
+	struct ipc_exited exited;
+
+	if (frame->type != IPC_EXITED || ipc_decode_exited(frame, &exited) < 0)
+		return -EPROTO;
+	if (exited.role == IPC_ROLE_CONTROL)
+		child_exited(&children->control, exited.status);
+	else if (exited.index < children->relay_count)
+		child_exited(&children->relays[exited.index], exited.status);
+	return 0;
+}
+
+static void on_starter_down(void *context, int error)
+{
+	struct children *children = context;
+
+	log_error("the starter is gone", log_errno("error", -error));
+	children->handlers->starter_gone(children->context);
+}
+
+static const struct link_handlers starter_handlers = {.frame = on_starter_frame, .down = on_starter_down};
+
+static void child_init(struct child *child, struct children *owner, enum ipc_role role, uint32_t index)
+{
+	*child = (struct child){
+		.owner = owner,
+		.role = role,
+		.index = index,
+		.restart = event_new(owner->base, -1, 0, on_restart, child),
+		.delay_ms = DELAY_FIRST_MS,
+	};
+}
+
+struct children *children_new(struct event_base *base, int starter_fd, int stats_fd, uint32_t relay_count,
+	const struct child_handlers *handlers, void *context)
+{
+	struct children *children = mem_calloc(1, sizeof(*children));
+
+	*children = (struct children){
+		.base = base,
+		.stats_fd = stats_fd,
+		.handlers = handlers,
+		.context = context,
+		.relays = mem_calloc(relay_count, sizeof(struct child)),
+		.relay_count = relay_count,
+	};
+	link_open(&children->starter, base, starter_fd, &starter_handlers, children);
+	child_init(&children->control, children, IPC_ROLE_CONTROL, 0);
+	for (uint32_t i = 0; i < relay_count; i++)
+		child_init(&children->relays[i], children, IPC_ROLE_RELAY, i);
+	return children;
+}
+
+static void child_fini(struct child *child)
+{
+	link_close(&child->link);
+	event_free(child->restart);
+}
+
+void children_free(struct children *children)
+{
+	if (!children)
+		return;
+	child_fini(&children->control);
+	for (uint32_t i = 0; i < children->relay_count; i++)
+		child_fini(&children->relays[i]);
+	link_close(&children->starter);
+	free(children->relays);
+	free(children);
+}
+
+void children_start(struct children *children)
+{
+	for (uint32_t i = 0; i < children->relay_count; i++)
+		event_active(children->relays[i].restart, EV_TIMEOUT, 0);
+	event_active(children->control.restart, EV_TIMEOUT, 0);
+}
+
+struct link *children_control(struct children *children)
+{
+	return &children->control.link;
+}
+
+struct link *children_relay(struct children *children, uint32_t index)
+{
+	return &children->relays[index].link;
+}

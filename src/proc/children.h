@@ -1,0 +1,38 @@
+/* The supervisor's view of its children: control and the relays. Started through the starter, restarted
+ * with back-off, each with a channel. */
+#ifndef PROC_CHILDREN_H
+#define PROC_CHILDREN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "proc/link.h"
+
+struct children;
+
+struct child_handlers {
+	/* The child's channel is open: send it what it needs. */
+	void (*up)(void *context, enum ipc_role role, uint32_t index);
+	/* A frame from it; negative: broken, the channel is closed (and the child ends, and is restarted). */
+	int (*frame)(void *context, enum ipc_role role, uint32_t index, struct ipc_frame *frame);
+	/* It ended (status as of waitpid) and will be restarted. */
+	void (*gone)(void *context, enum ipc_role role, uint32_t index, int status);
+	/* The starter ended: nothing can be started any more. */
+	void (*starter_gone)(void *context);
+};
+
+/* starter_fd is taken; stats_fd is borrowed and given to every child. handlers must outlive the result. */
+struct children *children_new(struct event_base *base, int starter_fd, int stats_fd, uint32_t relay_count,
+	const struct child_handlers *handlers, void *context);
+
+/* Closes all channels: the children and the starter end. NULL is fine. */
+void children_free(struct children *children);
+
+/* Starts control and all relays. */
+void children_start(struct children *children);
+
+/* The link to a child; down while it is not running. */
+struct link *children_control(struct children *children);
+struct link *children_relay(struct children *children, uint32_t index);
+
+#endif

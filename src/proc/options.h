@@ -1,0 +1,57 @@
+/* The command line: parsed once, then only read, by every role. */
+#ifndef PROC_OPTIONS_H
+#define PROC_OPTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "portald/addr.h"
+#include "portald/listen.h"
+#include "portald/log.h"
+#include "portald/plan.h"
+#include "portald/source.h"
+#include "portald/steering.h"
+
+enum options_command {
+	OPTIONS_DAEMON,
+	OPTIONS_RUN,
+	OPTIONS_PLAN,
+	OPTIONS_CLEANUP,
+	OPTIONS_HELP,
+	OPTIONS_VERSION,
+};
+
+enum options_steering { OPTIONS_STEERING_IPTABLES, OPTIONS_STEERING_NONE };
+
+struct options {
+	enum options_command command;
+	const char **manifests; /* paths, "-" for standard input; strings borrowed from argv */
+	size_t manifest_count;
+	bool strict;
+	struct source_options source;
+	char *node_name;
+	enum options_steering steering;
+	enum steering_tool iptables_variant;
+	bool keep_rules;
+	struct listen_range proxy_ports;
+	struct addr bind_addr; /* "any" unless --bind-address or --steering=none says otherwise */
+	uint32_t relay_count;
+	const char *user; /* NULL: the default one */
+	enum log_format log_format;
+	int verbosity;
+	enum plan_output output;
+	bool rules;
+	char **run_command; /* NULL-terminated, borrowed from argv; NULL: the user's shell */
+};
+
+/* Parses argv. On success fills *out and returns 0; the caller frees it with options_fini(). On a usage
+ * error prints it to err and returns -EINVAL with nothing to free. */
+int options_parse(struct options *out, int argc, char **argv, FILE *err);
+void options_fini(struct options *options);
+
+/* Prints the help text: every command and flag, by group, with defaults. */
+void options_print_help(FILE *out);
+
+#endif

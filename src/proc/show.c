@@ -1,0 +1,61 @@
+/* Owns `portald plan`: files to text, no privilege, no socket. Runs alone, in the first process. */
+#include "proc/show.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "portald/log.h"
+#include "proc/manifests.h"
+
+/* Where the example proxy ports begin when no --proxy-port-range says it. */
+#define EXAMPLE_FIRST_PORT 40000
+
+static void print_finding(enum source_severity severity, const char *line)
+{
+	(void)severity;
+	fprintf(stderr, "%s\n", line);
+}
+
+static int print_rules(const struct plan *plan, const struct options *options)
+{
+	uint16_t first = options->proxy_ports.first ? options->proxy_ports.first : EXAMPLE_FIRST_PORT;
+	struct steering_rules rules;
+	char *text;
+	int rc;
+
+	steering_rules_from_plan(&rules, plan, &options->bind_addr, first);
+	text = steering_iptables_render(&rules, NULL);
+	rc = fputs(text, stdout) < 0 ? -1 : 0;
+	free(text);
+	steering_rules_fini(&rules);
+	return rc;
+}
+
+static int print_snapshot(struct model_snapshot *snapshot, const struct options *options)
+{
+	struct plan_facts facts = {.node_name = options->node_name};
+	struct plan *plan = plan_build(snapshot, &facts);
+	int rc = options->rules ? print_rules(plan, options) : plan_print(plan, options->output, stdout);
+
+	plan_free(plan);
+	return rc == 0 && fflush(stdout) == 0 ? 0 : -1;
+}
+
+int show_plan(const struct options *options)
+{
+	struct manifests manifests;
+	struct model_snapshot *snapshot;
+	size_t errors;
+	int rc = 0;
+
+	log_init("plan", options->log_format, options->verbosity);
+	manifests_collect(&manifests, options);
+	snapshot = manifests_decode(&manifests, options, NULL, print_finding, &errors);
+	if ((errors && options->strict) || (manifests.count == 0 && manifests.unreadable > 0))
+		rc = -1;
+	if (rc == 0)
+		rc = print_snapshot(snapshot, options);
+	model_snapshot_unref(snapshot);
+	manifests_free(&manifests);
+	return rc < 0 ? 1 : 0;
+}

@@ -1,0 +1,393 @@
+/* The starter: a small process with a blocking loop and no loop library. It forks control and relays when
+ * the supervisor asks (SPAWN), tells it of their end (EXITED), and opens manifest files for control, which
+ * has no privilege (FILES_GET).
+ *
+ * It exists because of `portald run`: there the supervisor lives in a network namespace of its own, and a
+ * process that has entered one cannot put a child back outside. The starter stays outside. It never sees
+ * a byte from the network, and of the files it opens it never reads one. */
+#include "proc/starter.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "portald/clock.h"
+#include "portald/files.h"
+#include "portald/ipc.h"
+#include "portald/log.h"
+#include "portald/relay.h"
+#include "portald/stats.h"
+#include "proc/control.h"
+
+/* How long children may take to end after the supervisor is gone. */
+#define LINGER_MS 2000
+
+struct child {
+	pid_t pid; /* 0: not running */
+	enum ipc_role role;
+	uint32_t index;
+};
+
+struct starter {
+	const struct starter_setup *setup;
+	struct ipc_channel *supervisor;
+	struct ipc_channel *control; /* requests for files; NULL while control is down */
+	int signal_fd;
+	struct child children[LISTEN_MAX_RELAYS + 1];
+};
+
+/* ---- files for control ---- */
+
+/* A files_fn. */
+static int send_file(void *context, const char *name, int fd, int error)
+{
+	struct starter *starter = context;
+	struct ipc_file file = {.name = name, .error = error};
+
+	return ipc_send_file(starter->control, &file, error ? -1 : fd);
+}
+
+/* A file is watched by its directory: editors and ConfigMap mounts replace files instead of writing into
+ * them. Adding a watch that exists is harmless, and catches directories that were made anew. */
+static void watch_path(const struct starter *starter, const char *path)
+{
+	char directory[PATH_MAX];
+	const char *slash = strrchr(path, '/');
+	uint32_t events = IN_CLOSE_WRITE | IN_MOVED_FROM | IN_MOVED_TO | IN_CREATE | IN_DELETE |
+			  IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR;
+
+	if (starter->setup->inotify_fd < 0)
+		return;
+	if (inotify_add_watch(starter->setup->inotify_fd, path, events) >= 0 || errno != ENOTDIR)
+		return;
+	snprintf(directory, sizeof(directory), "%.*s", slash ? (int)(slash - path + 1) : 1,
+		slash ? path : ".");
+	if (inotify_add_watch(starter->setup->inotify_fd, directory, events) < 0)
+		log_warning("cannot watch for changes", log_str("path", path), log_errno("error", errno));
+}
+
+static int answer_files(struct starter *starter, uint32_t index)
+{
+	const struct options *options = starter->setup->options;
+	int rc;
+
+	if (index >= options->manifest_count)
+		return -EPROTO;
+	if (strcmp(options->manifests[index], "-") == 0) {
+		lseek(starter->setup->stdin_fd, 0, SEEK_SET);
+		rc = send_file(starter, "<stdin>", starter->setup->stdin_fd, 0);
+	} else {
+		watch_path(starter, options->manifests[index]);
+		rc = files_collect(options->manifests[index], send_file, starter);
+	}
+	return rc < 0 ? rc : send_file(starter, "", -1, 0);
+}
+
+static int control_frame(struct starter *starter, struct ipc_frame *frame)
+{
+	uint32_t index;
+
+	if (frame->type != IPC_FILES_GET || ipc_decode_files_get(frame, &index) < 0)
+		return -EPROTO;
+	return answer_files(starter, index);
+}
+
+/* ---- children ---- */
+
+/* What a fork needs to become a child: descriptors that are its own. */
+struct birth {
+	enum ipc_role role;
+	uint32_t index;
+	int channel_fd, stats_fd;
+	int files_fd; /* control only, else -1 */
+};
+
+static int give_up_privilege(const struct starter *starter)
+{
+	int rc = confine_child(&starter->setup->user);
+
+	if (rc < 0)
+		log_error("cannot give up privilege", log_errno("error", -rc));
+	return rc;
+}
+
+static int relay_main(const struct starter *starter, const struct birth *birth)
+{
+	struct relay_options options = {.index = birth->index, .confine = confine_relay_seccomp};
+	struct stats *stats = stats_map(birth->stats_fd, 1);
+
+	if (!stats) {
+		log_error("cannot map the counters", log_errno("error", errno));
+		return 1;
+	}
+	close(birth->stats_fd);
+	if (give_up_privilege(starter) < 0)
+		return 1;
+	return relay_run(&options, stats, birth->channel_fd);
+}
+
+static int control_main(const struct starter *starter, const struct birth *birth)
+{
+	struct control_setup setup = {
+		.options = starter->setup->options,
+		.channel_fd = birth->channel_fd,
+		.files_fd = birth->files_fd,
+		.inotify_fd = starter->setup->inotify_fd,
+		.first = birth->index == 0,
+	};
+
+	close(birth->stats_fd);
+	if (give_up_privilege(starter) < 0)
+		return 1;
+	return control_run(&setup);
+}
+
+/* In the new child: nothing of the starter's stays but what the role was given. */
+static void child_main(struct starter *starter, const struct birth *birth)
+{
+	const struct starter_setup *setup = starter->setup;
+	bool relay = birth->role == IPC_ROLE_RELAY;
+	char role[32];
+	sigset_t none;
+
+	if (relay) {
+		snprintf(role, sizeof(role), "relay-%u", birth->index);
+		title_set(setup->title, "relay %u", birth->index);
+	} else {
+		snprintf(role, sizeof(role), "control");
+		title_set(setup->title, "control");
+	}
+	log_init(role, setup->options->log_format, setup->options->verbosity);
+	ipc_channel_free(starter->supervisor);
+	ipc_channel_free(starter->control);
+	close(starter->signal_fd);
+	if (setup->stdin_fd >= 0)
+		close(setup->stdin_fd);
+	if (relay && setup->inotify_fd >= 0)
+		close(setup->inotify_fd);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	/* ^C in the terminal reaches the whole process group; the supervisor alone decides. */
+	signal(SIGINT, SIG_IGN);
+	signal(SIGTERM, SIG_DFL);
+	signal(SIGPIPE, SIG_IGN);
+	_exit(relay ? relay_main(starter, birth) : control_main(starter, birth));
+}
+
+static struct child *free_child(struct starter *starter)
+{
+	for (size_t i = 0; i < LISTEN_MAX_RELAYS + 1; i++) {
+		if (starter->children[i].pid == 0)
+			return &starter->children[i];
+	}
+	return NULL;
+}
+
+static void report_exit(struct starter *starter, enum ipc_role role, uint32_t index, int status)
+{
+	struct ipc_exited exited = {.role = role, .index = index, .status = status};
+
+	if (starter->supervisor && ipc_send_exited(starter->supervisor, &exited) < 0)
+		log_v(2, "the supervisor does not listen");
+}
+
+static int spawn(struct starter *starter, const struct birth *birth)
+{
+	struct child *child = free_child(starter);
+	pid_t pid = child ? fork() : -1;
+
+	if (pid == 0)
+		child_main(starter, birth);
+	if (pid < 0) {
+		log_error("cannot fork", log_errno("error", errno));
+		/* 1 << 8 is how waitpid() reports exit code 1. */
+		report_exit(starter, birth->role, birth->index, 1 << 8);
+		return -errno;
+	}
+	*child = (struct child){.pid = pid, .role = birth->role, .index = birth->index};
+	return 0;
+}
+
+static void spawn_control(struct starter *starter, struct birth *birth)
+{
+	int pair[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
+		log_error("cannot make a channel", log_errno("error", errno));
+		report_exit(starter, birth->role, birth->index, 1 << 8);
+		return;
+	}
+	ipc_channel_free(starter->control);
+	starter->control = NULL;
+	birth->files_fd = pair[1];
+	if (spawn(starter, birth) == 0)
+		starter->control = ipc_channel_new(pair[0]);
+	else
+		close(pair[0]);
+	close(pair[1]);
+}
+
+static int supervisor_frame(struct starter *starter, struct ipc_frame *frame)
+{
+	struct birth birth;
+	struct ipc_spawn request;
+
+	if (frame->type != IPC_SPAWN || ipc_decode_spawn(frame, &request) < 0 || frame->fd_count != 2)
+		return -EPROTO;
+	birth = (struct birth){
+		.role = request.role,
+		.index = request.index,
+		.channel_fd = frame->fds[0],
+		.stats_fd = frame->fds[1],
+		.files_fd = -1,
+	};
+	/* Taken from the frame: the child frees its copy of the channel, but needs these. */
+	frame->fds[0] = frame->fds[1] = -1;
+	if (request.role == IPC_ROLE_CONTROL)
+		spawn_control(starter, &birth);
+	else
+		spawn(starter, &birth);
+	close(birth.channel_fd);
+	close(birth.stats_fd);
+	return 0;
+}
+
+/* Returns false when no child is left. */
+static bool reap(struct starter *starter)
+{
+	struct signalfd_siginfo info;
+	int status;
+	pid_t pid;
+
+	while (read(starter->signal_fd, &info, sizeof(info)) == sizeof(info))
+		;
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		for (size_t i = 0; i < LISTEN_MAX_RELAYS + 1; i++) {
+			struct child *child = &starter->children[i];
+
+			if (child->pid != pid)
+				continue;
+			child->pid = 0;
+			report_exit(starter, child->role, child->index, status);
+		}
+	}
+	return pid == 0;
+}
+
+/* ---- the loop ---- */
+
+/* Handles every frame that is there. Returns 0, or a negative errno when the channel is over. */
+static int drain(struct starter *starter, struct ipc_channel *channel,
+	int (*handle)(struct starter *starter, struct ipc_frame *frame))
+{
+	struct ipc_frame frame;
+	int rc;
+
+	while ((rc = ipc_receive(channel, &frame)) > 0) {
+		rc = handle(starter, &frame);
+		if (rc < 0)
+			return rc;
+	}
+	return rc;
+}
+
+static struct pollfd poll_entry(const struct ipc_channel *channel)
+{
+	if (!channel)
+		return (struct pollfd){.fd = -1};
+	return (struct pollfd){
+		.fd = ipc_channel_fd(channel),
+		.events = (short)(POLLIN | (ipc_wants_write(channel) ? POLLOUT : 0)),
+	};
+}
+
+static void serve_control(struct starter *starter)
+{
+	if (ipc_flush(starter->control) < 0 || drain(starter, starter->control, control_frame) < 0) {
+		ipc_channel_free(starter->control);
+		starter->control = NULL;
+	}
+}
+
+static void starter_loop(struct starter *starter)
+{
+	for (;;) {
+		struct pollfd fds[] = {
+			poll_entry(starter->supervisor),
+			poll_entry(starter->control),
+			{.fd = starter->signal_fd, .events = POLLIN},
+		};
+
+		if (poll(fds, 3, -1) < 0 && errno != EINTR)
+			return;
+		if (fds[2].revents)
+			reap(starter);
+		if (fds[1].revents && starter->control)
+			serve_control(starter);
+		if (ipc_flush(starter->supervisor) < 0)
+			return;
+		if (fds[0].revents && drain(starter, starter->supervisor, supervisor_frame) < 0)
+			return;
+	}
+}
+
+/* The supervisor is gone: the children end by themselves; what does not is killed. */
+static void await_children(struct starter *starter)
+{
+	int64_t deadline_ms = clock_now_ms() + LINGER_MS;
+
+	ipc_channel_free(starter->control);
+	starter->control = NULL;
+	while (reap(starter)) {
+		struct pollfd exits = {.fd = starter->signal_fd, .events = POLLIN};
+		int64_t left_ms = deadline_ms - clock_now_ms();
+
+		if (left_ms > 0) {
+			poll(&exits, 1, (int)left_ms);
+			continue;
+		}
+		for (size_t i = 0; i < LISTEN_MAX_RELAYS + 1; i++) {
+			if (starter->children[i].pid)
+				kill(starter->children[i].pid, SIGKILL);
+		}
+		poll(&exits, 1, LINGER_MS);
+	}
+}
+
+int starter_run(const struct starter_setup *setup, int channel_fd)
+{
+	struct starter starter = {.setup = setup};
+	sigset_t mask;
+
+	log_init("starter", setup->options->log_format, setup->options->verbosity);
+	title_set(setup->title, "starter");
+	/* Its end is the supervisor's end, nothing else's. */
+	signal(SIGINT, SIG_IGN);
+	signal(SIGTERM, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&mask);
+	sigaddset(&mask, SIGCHLD);
+	sigprocmask(SIG_SETMASK, &mask, NULL);
+	starter.signal_fd = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
+	starter.supervisor = ipc_channel_new(channel_fd);
+	if (starter.signal_fd < 0 || !starter.supervisor || confine_starter() < 0) {
+		log_error("the starter cannot begin");
+		return 1;
+	}
+	starter_loop(&starter);
+	ipc_channel_free(starter.supervisor);
+	starter.supervisor = NULL;
+	await_children(&starter);
+	return 0;
+}

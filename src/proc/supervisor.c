@@ -1,0 +1,515 @@
+/* The supervisor: takes plan records from control, opens listeners, hands them to the relays, has the rules
+ * programmed, and restarts what dies. It parses nothing but its own messages and never sees a client's byte.
+ *
+ * A sync: control's records are collected between SYNC_BEGIN and SYNC_END, then applied at once: listeners
+ * open, relays are told, rules are changed, and when the rules are in force, what was removed is closed. */
+#include "proc/supervisor.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/random.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "portald/log.h"
+#include "portald/mem.h"
+#include "portald/stats.h"
+#include "portald/steering.h"
+#include "proc/children.h"
+#include "proc/command.h"
+#include "proc/control.h"
+#include "proc/records.h"
+#include "proc/table.h"
+
+/* For one run of a firewall tool, which waits up to 5 s for the xtables lock. */
+#define TOOL_TIMEOUT_MS 20000
+/* Listeners that could not be opened are tried again this often. */
+#define REOPEN_MS 2000
+
+/* One step of a sync in the making. */
+struct staged {
+	struct plan_listener *put; /* or NULL: del */
+	char *del;
+};
+
+struct supervisor {
+	const struct supervisor_setup *setup;
+	const struct options *options;
+	struct event_base *base;
+	struct event *signals[4];
+	struct event *reopen;
+	struct stats *stats;
+	struct table *table;
+	struct children *children;
+	struct steering *steering; /* NULL with --steering=none */
+	bool syncing;              /* between SYNC_BEGIN and SYNC_END */
+	struct ipc_sync sync;
+	struct staged *staged;
+	size_t staged_count, staged_capacity;
+	uint64_t applied;  /* the generation that was given to steering last */
+	size_t missing;    /* listeners that could not be opened */
+	bool ready;        /* a plan has been in force */
+	pid_t command_pid; /* 0: no COMMAND is running */
+	int exit_code;
+};
+
+static void supervisor_stop(struct supervisor *supervisor, int exit_code)
+{
+	supervisor->exit_code = exit_code;
+	event_base_loopbreak(supervisor->base);
+}
+
+/* ---- telling the relays ---- */
+
+static void tell_listener(struct supervisor *supervisor, uint32_t relay, const struct table_entry *entry)
+{
+	struct link *link = children_relay(supervisor->children, relay);
+	const struct plan_listener *record = entry->record;
+	struct addr_port *portals;
+	struct ipc_relay_listener message = {
+		.slot = entry->slot,
+		.proto = record->proto,
+		.check_destination = supervisor->steering != NULL,
+		.key = record->key,
+		.portal_count = record->portal_count,
+	};
+
+	if (!link_is_up(link))
+		return;
+	portals = mem_calloc(record->portal_count, sizeof(*portals));
+	for (size_t i = 0; i < record->portal_count; i++)
+		portals[i] = record->portals[i].at;
+	message.portals = portals;
+	link_sent(link, ipc_send_relay_listener(link->channel, &message, entry->socket.fds[relay]));
+	free(portals);
+}
+
+static void tell_backends(struct supervisor *supervisor, uint32_t relay, const struct table_entry *entry)
+{
+	struct link *link = children_relay(supervisor->children, relay);
+	size_t count = entry->record->backend_count;
+	struct ipc_relay_backend *backends;
+	struct ipc_relay_backends message = {.slot = entry->slot, .backend_count = count};
+
+	if (!link_is_up(link))
+		return;
+	backends = mem_calloc(count, sizeof(*backends));
+	for (size_t i = 0; i < count; i++) {
+		backends[i].at = entry->record->backends[i].at;
+		backends[i].slot = entry->backend_slots[i];
+	}
+	message.backends = backends;
+	link_sent(link, ipc_send_relay_backends(link->channel, &message));
+	free(backends);
+}
+
+/* A relay accepts on a listener only when it has been told its backends. */
+static void tell_relay(
+	struct supervisor *supervisor, uint32_t relay, const struct table_entry *entry, unsigned change)
+{
+	if (!entry->open)
+		return;
+	if (change & TABLE_PORTALS)
+		tell_listener(supervisor, relay, entry);
+	if (change & TABLE_BACKENDS)
+		tell_backends(supervisor, relay, entry);
+}
+
+static void tell_relays(struct supervisor *supervisor, const struct table_entry *entry, unsigned change)
+{
+	for (uint32_t i = 0; i < supervisor->options->relay_count; i++)
+		tell_relay(supervisor, i, entry, change);
+}
+
+static void tell_gone(void *context, struct table_entry *entry)
+{
+	struct supervisor *supervisor = context;
+
+	for (uint32_t i = 0; entry->open && i < supervisor->options->relay_count; i++) {
+		struct link *link = children_relay(supervisor->children, i);
+
+		if (link_is_up(link))
+			link_sent(link, ipc_send_relay_close(link->channel, entry->slot));
+	}
+}
+
+/* ---- rules ---- */
+
+static void tell_control_done(struct supervisor *supervisor, int error)
+{
+	struct link *link = children_control(supervisor->children);
+	struct ipc_sync_done done = {
+		.generation = supervisor->applied,
+		.failed = (uint32_t)supervisor->missing,
+		.error = error,
+	};
+
+	if (link_is_up(link))
+		link_sent(link, ipc_send_sync_done(link->channel, &done));
+}
+
+static void start_command(struct supervisor *supervisor)
+{
+	pid_t pid = command_start(supervisor->options->run_command);
+
+	if (pid < 0) {
+		log_error("cannot start the command", log_errno("error", (int)-pid));
+		supervisor_stop(supervisor, 1);
+		return;
+	}
+	supervisor->command_pid = pid;
+}
+
+static void in_force(struct supervisor *supervisor)
+{
+	table_drop_retired(supervisor->table, tell_gone, supervisor);
+	log_info(supervisor->ready ? "plan in force" : "ready",
+		log_int("generation", (int64_t)supervisor->applied),
+		log_int("listeners", (int64_t)table_count(supervisor->table)),
+		log_int("not_open", (int64_t)supervisor->missing));
+	if (!supervisor->steering)
+		records_print_table(supervisor->table, stdout);
+	if (!supervisor->ready && supervisor->options->command == OPTIONS_RUN)
+		start_command(supervisor);
+	supervisor->ready = true;
+}
+
+static void on_synced(void *context, int error, const char *detail)
+{
+	struct supervisor *supervisor = context;
+
+	if (error < 0)
+		log_error("rules not in force: will try again", log_errno("error", -error),
+			log_str("detail", detail));
+	else
+		in_force(supervisor);
+	tell_control_done(supervisor, error);
+}
+
+static void apply_rules(struct supervisor *supervisor)
+{
+	struct steering_rules rules;
+
+	if (!supervisor->steering) {
+		in_force(supervisor);
+		tell_control_done(supervisor, 0);
+		return;
+	}
+	records_rules(&rules, supervisor->table, &supervisor->options->bind_addr);
+	steering_apply(supervisor->steering, &rules);
+	steering_rules_fini(&rules);
+}
+
+static void on_opened(void *context, struct table_entry *entry)
+{
+	tell_relays(context, entry, TABLE_PORTALS | TABLE_BACKENDS);
+}
+
+/* Opens what could not be opened, and asks to be called again while something is missing. */
+static size_t open_missing(struct supervisor *supervisor)
+{
+	struct timeval later = {.tv_sec = REOPEN_MS / 1000};
+	size_t missing = table_open_missing(supervisor->table, on_opened, supervisor);
+
+	if (missing > 0)
+		event_add(supervisor->reopen, &later);
+	return missing;
+}
+
+static void on_reopen(evutil_socket_t fd, short what, void *context)
+{
+	struct supervisor *supervisor = context;
+	size_t before = supervisor->missing;
+
+	(void)fd;
+	(void)what;
+	supervisor->missing = open_missing(supervisor);
+	if (supervisor->missing < before)
+		apply_rules(supervisor);
+}
+
+/* ---- a sync from control ---- */
+
+static void discard_staged(struct supervisor *supervisor)
+{
+	for (size_t i = 0; i < supervisor->staged_count; i++) {
+		plan_listener_free(supervisor->staged[i].put);
+		free(supervisor->staged[i].del);
+	}
+	supervisor->staged_count = 0;
+	supervisor->syncing = false;
+}
+
+static void stage(struct supervisor *supervisor, struct staged staged)
+{
+	supervisor->staged = mem_grow(
+		supervisor->staged, supervisor->staged_count, &supervisor->staged_capacity, sizeof(staged));
+	supervisor->staged[supervisor->staged_count++] = staged;
+}
+
+static void apply_staged(struct supervisor *supervisor, struct staged *staged)
+{
+	struct table_entry *entry;
+	unsigned change;
+
+	if (staged->del) {
+		entry = table_find(supervisor->table, staged->del);
+		if (entry)
+			table_retire(supervisor->table, entry);
+		return;
+	}
+	entry = table_put_take(supervisor->table, staged->put, &change);
+	staged->put = NULL;
+	if (entry)
+		tell_relays(supervisor, entry, change);
+}
+
+static void apply_sync(struct supervisor *supervisor)
+{
+	if (supervisor->sync.full)
+		table_unmark_all(supervisor->table);
+	for (size_t i = 0; i < supervisor->staged_count; i++)
+		apply_staged(supervisor, &supervisor->staged[i]);
+	if (supervisor->sync.full)
+		table_retire_unkept(supervisor->table);
+	supervisor->applied = supervisor->sync.generation;
+	discard_staged(supervisor);
+	supervisor->missing = open_missing(supervisor);
+	apply_rules(supervisor);
+}
+
+static int take_sync(struct supervisor *supervisor, const struct ipc_frame *frame)
+{
+	struct ipc_sync sync;
+	int rc = ipc_decode_sync(frame, &sync);
+
+	if (rc < 0 || supervisor->syncing == (frame->type == IPC_SYNC_BEGIN))
+		return -EPROTO;
+	if (frame->type == IPC_SYNC_BEGIN) {
+		supervisor->sync = sync;
+		supervisor->syncing = true;
+		return 0;
+	}
+	if (sync.generation != supervisor->sync.generation)
+		return -EPROTO;
+	apply_sync(supervisor);
+	return 0;
+}
+
+static int take_put(struct supervisor *supervisor, const struct ipc_frame *frame)
+{
+	struct plan_listener *record;
+	int rc = ipc_decode_listener_put(frame, &record);
+
+	if (rc < 0 || !supervisor->syncing) {
+		if (rc == 0)
+			plan_listener_free(record);
+		return -EPROTO;
+	}
+	rc = records_check(record, supervisor->options);
+	if (rc < 0) {
+		log_error("a listener is out of bounds", log_str("service", record->key));
+		plan_listener_free(record);
+		return rc;
+	}
+	stage(supervisor, (struct staged){.put = record});
+	return 0;
+}
+
+static int take_del(struct supervisor *supervisor, const struct ipc_frame *frame)
+{
+	struct ipc_storage storage = {.count = 0};
+	const char *key;
+
+	if (!supervisor->syncing || ipc_decode_listener_del(frame, &key, &storage) < 0)
+		return -EPROTO;
+	stage(supervisor, (struct staged){.del = mem_strdup(key)});
+	ipc_storage_free(&storage);
+	return 0;
+}
+
+static int on_child_frame(void *context, enum ipc_role role, uint32_t index, struct ipc_frame *frame)
+{
+	struct supervisor *supervisor = context;
+
+	(void)index;
+	/* Relays have nothing to say: what they count is in shared memory. */
+	if (role != IPC_ROLE_CONTROL)
+		return -EPROTO;
+	switch (frame->type) {
+	case IPC_SYNC_BEGIN:
+	case IPC_SYNC_END:
+		return take_sync(supervisor, frame);
+	case IPC_LISTENER_PUT:
+		return take_put(supervisor, frame);
+	case IPC_LISTENER_DEL:
+		return take_del(supervisor, frame);
+	default:
+		return -EPROTO;
+	}
+}
+
+/* ---- children ---- */
+
+static void on_child_up(void *context, enum ipc_role role, uint32_t index)
+{
+	struct supervisor *supervisor = context;
+
+	if (role == IPC_ROLE_CONTROL)
+		return;
+	for (struct table_entry *entry = table_first(supervisor->table); entry; entry = entry->hh.next)
+		tell_relay(supervisor, index, entry, TABLE_PORTALS | TABLE_BACKENDS);
+}
+
+static void on_child_gone(void *context, enum ipc_role role, uint32_t index, int status)
+{
+	struct supervisor *supervisor = context;
+
+	if (role == IPC_ROLE_RELAY) {
+		stats_relay_reset_active(supervisor->stats, index, table_listener_slots(supervisor->table),
+			table_backend_slots(supervisor->table));
+		return;
+	}
+	discard_staged(supervisor);
+	if (!supervisor->ready && WIFEXITED(status) && WEXITSTATUS(status) == CONTROL_EXIT_STRICT)
+		supervisor_stop(supervisor, 1);
+}
+
+static void on_starter_gone(void *context)
+{
+	supervisor_stop(context, 1);
+}
+
+static const struct child_handlers child_handlers = {
+	.up = on_child_up,
+	.frame = on_child_frame,
+	.gone = on_child_gone,
+	.starter_gone = on_starter_gone,
+};
+
+/* ---- signals ---- */
+
+static void on_terminate(evutil_socket_t signal_number, short what, void *context)
+{
+	struct supervisor *supervisor = context;
+	bool run = supervisor->options->command == OPTIONS_RUN;
+
+	(void)what;
+	/* ^C in the terminal reaches COMMAND by itself, and COMMAND decides what it means. */
+	if (run && supervisor->command_pid && signal_number == SIGINT)
+		return;
+	log_info("stopping", log_int("signal", signal_number));
+	if (supervisor->command_pid)
+		kill(supervisor->command_pid, signal_number);
+	supervisor_stop(supervisor, run ? 128 + signal_number : 0);
+}
+
+static void on_child_signal(evutil_socket_t signal_number, short what, void *context)
+{
+	struct supervisor *supervisor = context;
+	int status;
+
+	(void)signal_number;
+	(void)what;
+	/* Only COMMAND: the firewall tools are waited for by those who started them. */
+	if (supervisor->command_pid && waitpid(supervisor->command_pid, &status, WNOHANG) > 0) {
+		supervisor->command_pid = 0;
+		supervisor_stop(supervisor, command_exit_code(status));
+	}
+}
+
+static void add_signal(struct supervisor *supervisor, size_t place, int number, event_callback_fn handle)
+{
+	supervisor->signals[place] = evsignal_new(supervisor->base, number, handle, supervisor);
+	event_add(supervisor->signals[place], NULL);
+}
+
+/* ---- life ---- */
+
+static int open_steering(struct supervisor *supervisor)
+{
+	struct steering_options options = {
+		.tool = supervisor->options->iptables_variant,
+		.tool_timeout_ms = TOOL_TIMEOUT_MS,
+		.synced = on_synced,
+		.context = supervisor,
+	};
+
+	if (supervisor->options->steering == OPTIONS_STEERING_NONE)
+		return 0;
+	supervisor->steering = steering_new(supervisor->base, &options);
+	return supervisor->steering ? 0 : -ENOENT;
+}
+
+static int supervisor_open(struct supervisor *supervisor)
+{
+	struct table_setup table = {
+		.bind_addr = supervisor->options->bind_addr,
+		.range = supervisor->options->proxy_ports,
+		.relay_count = supervisor->options->relay_count,
+	};
+
+	if (getrandom(&table.seed, sizeof(table.seed), 0) < 0)
+		return -errno;
+	supervisor->stats = stats_map(supervisor->setup->stats_fd, 1);
+	if (!supervisor->stats)
+		return -errno;
+	supervisor->base = event_base_new();
+	if (!supervisor->base)
+		return -ENOMEM;
+	supervisor->table = table_new(&table, supervisor->stats);
+	supervisor->children = children_new(supervisor->base, supervisor->setup->starter_fd,
+		supervisor->setup->stats_fd, supervisor->options->relay_count, &child_handlers, supervisor);
+	supervisor->reopen = event_new(supervisor->base, -1, 0, on_reopen, supervisor);
+	add_signal(supervisor, 0, SIGTERM, on_terminate);
+	add_signal(supervisor, 1, SIGINT, on_terminate);
+	add_signal(supervisor, 2, SIGHUP, on_terminate);
+	add_signal(supervisor, 3, SIGCHLD, on_child_signal);
+	return open_steering(supervisor);
+}
+
+/* Rules go first, then the processes: until its rule is gone, a connection is still served. */
+static void supervisor_close(struct supervisor *supervisor)
+{
+	const struct options *options = supervisor->options;
+
+	/* In a namespace of its own there is nothing to clean: it ends with the last process in it. */
+	bool clean = supervisor->steering && !options->keep_rules && options->command != OPTIONS_RUN;
+
+	steering_free(supervisor->steering);
+	if (clean && steering_cleanup(TOOL_TIMEOUT_MS) < 0 && supervisor->exit_code == 0)
+		supervisor->exit_code = 1;
+	if (!supervisor->children)
+		close(supervisor->setup->starter_fd);
+	children_free(supervisor->children);
+	table_free(supervisor->table);
+	discard_staged(supervisor);
+	free(supervisor->staged);
+	if (supervisor->reopen)
+		event_free(supervisor->reopen);
+	for (size_t i = 0; i < sizeof(supervisor->signals) / sizeof(supervisor->signals[0]); i++) {
+		if (supervisor->signals[i])
+			event_free(supervisor->signals[i]);
+	}
+	if (supervisor->base)
+		event_base_free(supervisor->base);
+	stats_unmap(supervisor->stats);
+}
+
+int supervisor_run(const struct supervisor_setup *setup)
+{
+	struct supervisor supervisor = {.setup = setup, .options = setup->options};
+	int rc = supervisor_open(&supervisor);
+
+	if (rc == 0) {
+		children_start(supervisor.children);
+		event_base_dispatch(supervisor.base);
+	} else {
+		log_error("cannot start", log_errno("error", -rc));
+		supervisor.exit_code = 1;
+	}
+	supervisor_close(&supervisor);
+	return supervisor.exit_code;
+}

@@ -1,0 +1,324 @@
+/* Owns the supervisor's listeners. Runs in the supervisor, which holds every socket for as long as its
+ * rules exist: a relay's death refuses nobody, and a removed Service is closed only after its rules went. */
+#include "proc/table.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "portald/log.h"
+#include "portald/mem.h"
+#include "portald/stats.h"
+#include "proc/slots.h"
+
+struct table {
+	struct table_setup setup;
+	struct stats *stats;
+	struct table_entry *entries; /* a uthash */
+	struct table_entry *retired; /* a list */
+	struct slots listener_slots, backend_slots;
+};
+
+struct table *table_new(const struct table_setup *setup, struct stats *stats)
+{
+	struct table *table = mem_calloc(1, sizeof(*table));
+
+	table->setup = *setup;
+	table->stats = stats;
+	slots_init(&table->listener_slots, STATS_MAX_LISTENERS);
+	slots_init(&table->backend_slots, STATS_MAX_BACKENDS);
+	return table;
+}
+
+/* ---- slots ---- */
+
+static bool listener_idle(void *context, uint32_t slot)
+{
+	struct table *table = context;
+
+	for (uint32_t i = 0; i < table->setup.relay_count; i++) {
+		if (atomic_load(&stats_listener(table->stats, i, slot)->active) > 0)
+			return false;
+	}
+	return true;
+}
+
+static bool backend_idle(void *context, uint32_t slot)
+{
+	struct table *table = context;
+
+	for (uint32_t i = 0; i < table->setup.relay_count; i++) {
+		if (atomic_load(&stats_backend(table->stats, i, slot)->active) > 0)
+			return false;
+	}
+	return true;
+}
+
+static uint32_t take_backend_slot(struct table *table)
+{
+	uint32_t slot = slots_take(&table->backend_slots, backend_idle, table);
+
+	if (slot != SLOTS_NONE)
+		stats_backend_reset(table->stats, slot);
+	return slot;
+}
+
+static void give_back_backend_slots(
+	struct table *table, const struct plan_listener *record, const uint32_t *slots)
+{
+	for (size_t i = 0; slots && i < record->backend_count; i++) {
+		if (slots[i] != SLOTS_NONE)
+			slots_give_back(&table->backend_slots, slots[i]);
+	}
+}
+
+/* Slots for the backends of fresh. Those that old has too keep theirs, and with them their counters and
+ * whether they are set aside. Both lists are sorted. Leaves in old_slots only what is not used any more.
+ * A backend for which there is no slot left is dropped from fresh. */
+static uint32_t *carry_backend_slots(struct table *table, struct plan_listener *fresh,
+	const struct plan_listener *old, uint32_t *old_slots)
+{
+	uint32_t *slots = mem_calloc(fresh->backend_count, sizeof(*slots));
+	size_t old_count = old ? old->backend_count : 0, o = 0, kept = 0;
+
+	for (size_t i = 0; i < fresh->backend_count; i++) {
+		struct plan_backend *backend = &fresh->backends[i];
+		uint32_t slot = SLOTS_NONE;
+
+		while (o < old_count && addr_port_cmp(&old->backends[o].at, &backend->at) < 0)
+			o++;
+		if (o < old_count && addr_port_equal(&old->backends[o].at, &backend->at)) {
+			slot = old_slots[o];
+			old_slots[o] = SLOTS_NONE;
+		}
+		if (slot == SLOTS_NONE)
+			slot = take_backend_slot(table);
+		if (slot == SLOTS_NONE) {
+			log_error("too many backends: one is left out", log_str("service", fresh->key),
+				log_addr_port("backend", &backend->at));
+			free(backend->target);
+			continue;
+		}
+		fresh->backends[kept] = *backend;
+		slots[kept++] = slot;
+	}
+	fresh->backend_count = kept;
+	return slots;
+}
+
+/* ---- entries ---- */
+
+static int entry_open(struct table *table, struct table_entry *entry)
+{
+	int rc = listen_open(&entry->socket, entry->record->proto, &table->setup.bind_addr,
+		&table->setup.range, table->setup.relay_count, table->setup.seed++);
+
+	entry->open = rc == 0;
+	if (rc < 0)
+		log_error("cannot open a listener", log_str("service", entry->record->key),
+			log_errno("error", -rc));
+	else
+		log_v(1, "listener open", log_str("service", entry->record->key),
+			log_addr_port("proxy", &entry->socket.at));
+	return rc;
+}
+
+static void entry_free(struct table *table, struct table_entry *entry)
+{
+	if (entry->open)
+		listen_close(&entry->socket);
+	give_back_backend_slots(table, entry->record, entry->backend_slots);
+	slots_give_back(&table->listener_slots, entry->slot);
+	free(entry->backend_slots);
+	plan_listener_free(entry->record);
+	free(entry);
+}
+
+static struct table_entry *entry_new_take(struct table *table, struct plan_listener *record)
+{
+	uint32_t slot = slots_take(&table->listener_slots, listener_idle, table);
+	struct table_entry *entry;
+
+	if (slot == SLOTS_NONE) {
+		log_error("too many listeners", log_str("service", record->key));
+		plan_listener_free(record);
+		return NULL;
+	}
+	stats_listener_reset(table->stats, slot);
+	entry = mem_calloc(1, sizeof(*entry));
+	entry->slot = slot;
+	entry->backend_slots = carry_backend_slots(table, record, NULL, NULL);
+	entry->record = record;
+	entry->kept = true;
+	HASH_ADD_KEYPTR(hh, table->entries, record->key, strlen(record->key), entry);
+	entry_open(table, entry);
+	return entry;
+}
+
+static bool same_portals(const struct plan_listener *a, const struct plan_listener *b)
+{
+	if (a->portal_count != b->portal_count)
+		return false;
+	for (size_t i = 0; i < a->portal_count; i++) {
+		if (a->portals[i].kind != b->portals[i].kind ||
+			!addr_port_equal(&a->portals[i].at, &b->portals[i].at))
+			return false;
+	}
+	return true;
+}
+
+static bool same_backends(const struct plan_listener *a, const struct plan_listener *b)
+{
+	if (a->backend_count != b->backend_count)
+		return false;
+	for (size_t i = 0; i < a->backend_count; i++) {
+		if (!addr_port_equal(&a->backends[i].at, &b->backends[i].at))
+			return false;
+	}
+	return true;
+}
+
+static unsigned entry_replace_record_take(
+	struct table *table, struct table_entry *entry, struct plan_listener *record)
+{
+	struct plan_listener *old = entry->record;
+	uint32_t *old_slots = entry->backend_slots;
+	unsigned change = (same_portals(old, record) ? 0 : TABLE_PORTALS) |
+			  (same_backends(old, record) ? 0 : TABLE_BACKENDS);
+
+	entry->backend_slots = carry_backend_slots(table, record, old, old_slots);
+	give_back_backend_slots(table, old, old_slots);
+	free(old_slots);
+	/* The hash points to the key's bytes, which go away with the old record. */
+	HASH_DEL(table->entries, entry);
+	entry->record = record;
+	HASH_ADD_KEYPTR(hh, table->entries, record->key, strlen(record->key), entry);
+	plan_listener_free(old);
+	return change;
+}
+
+struct table_entry *table_put_take(struct table *table, struct plan_listener *record, unsigned *change)
+{
+	struct table_entry *entry = table_find(table, record->key);
+
+	*change = TABLE_PORTALS | TABLE_BACKENDS;
+	/* Another protocol needs another socket: that is a new listener. */
+	if (entry && entry->record->proto != record->proto) {
+		table_retire(table, entry);
+		entry = NULL;
+	}
+	if (!entry)
+		return entry_new_take(table, record);
+	entry->kept = true;
+	*change = entry_replace_record_take(table, entry, record);
+	return entry;
+}
+
+struct table_entry *table_find(struct table *table, const char *key)
+{
+	struct table_entry *entry;
+
+	HASH_FIND(hh, table->entries, key, strlen(key), entry);
+	return entry;
+}
+
+void table_retire(struct table *table, struct table_entry *entry)
+{
+	HASH_DEL(table->entries, entry);
+	entry->next = table->retired;
+	table->retired = entry;
+}
+
+void table_drop_retired(
+	struct table *table, void (*gone)(void *context, struct table_entry *entry), void *context)
+{
+	while (table->retired) {
+		struct table_entry *entry = table->retired;
+
+		table->retired = entry->next;
+		gone(context, entry);
+		entry_free(table, entry);
+	}
+}
+
+void table_unmark_all(struct table *table)
+{
+	for (struct table_entry *entry = table->entries; entry; entry = entry->hh.next)
+		entry->kept = false;
+}
+
+size_t table_retire_unkept(struct table *table)
+{
+	struct table_entry *entry, *next;
+	size_t count = 0;
+
+	HASH_ITER (hh, table->entries, entry, next) {
+		if (entry->kept)
+			continue;
+		table_retire(table, entry);
+		count++;
+	}
+	return count;
+}
+
+size_t table_open_missing(
+	struct table *table, void (*opened)(void *context, struct table_entry *entry), void *context)
+{
+	size_t missing = 0;
+
+	for (struct table_entry *entry = table->entries; entry; entry = entry->hh.next) {
+		if (entry->open)
+			continue;
+		if (entry_open(table, entry) == 0)
+			opened(context, entry);
+		else
+			missing++;
+	}
+	return missing;
+}
+
+static int entry_cmp(const struct table_entry *a, const struct table_entry *b)
+{
+	return strcmp(a->record->key, b->record->key);
+}
+
+struct table_entry *table_first(struct table *table)
+{
+	HASH_SORT(table->entries, entry_cmp);
+	return table->entries;
+}
+
+size_t table_count(const struct table *table)
+{
+	return HASH_COUNT(table->entries);
+}
+
+uint32_t table_listener_slots(const struct table *table)
+{
+	return table->listener_slots.next;
+}
+
+uint32_t table_backend_slots(const struct table *table)
+{
+	return table->backend_slots.next;
+}
+
+static void ignore_gone(void *context, struct table_entry *entry)
+{
+	(void)context;
+	(void)entry;
+}
+
+void table_free(struct table *table)
+{
+	struct table_entry *entry, *next;
+
+	if (!table)
+		return;
+	HASH_ITER (hh, table->entries, entry, next)
+		table_retire(table, entry);
+	table_drop_retired(table, ignore_gone, NULL);
+	slots_fini(&table->listener_slots);
+	slots_fini(&table->backend_slots);
+	free(table);
+}

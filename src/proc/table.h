@@ -1,0 +1,78 @@
+/* The supervisor's table of listeners: what is open, by key, with its sockets and counter slots. */
+#ifndef PROC_TABLE_H
+#define PROC_TABLE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <uthash.h>
+
+#include "portald/listen.h"
+#include "portald/plan.h"
+
+struct stats;
+
+struct table_entry {
+	UT_hash_handle hh;
+	struct plan_listener *record; /* as control wants it */
+	uint32_t slot;                /* in the shared counters; names it to the relays */
+	uint32_t *backend_slots;      /* parallel to record->backends */
+	struct listen_socket socket;
+	bool open;                /* socket is in use */
+	bool kept;                /* put since table_unmark_all() */
+	struct table_entry *next; /* in the list of retired ones */
+};
+
+/* What a put has changed: what the relays must be told. */
+enum table_change {
+	TABLE_SAME = 0,
+	TABLE_PORTALS = 1, /* also: newly opened */
+	TABLE_BACKENDS = 2,
+};
+
+/* How listeners are opened. */
+struct table_setup {
+	struct addr bind_addr;
+	struct listen_range range;
+	uint32_t relay_count;
+	uint32_t seed; /* differs from run to run, so that proxy ports can't be guessed */
+};
+
+struct table;
+
+struct table *table_new(const struct table_setup *setup, struct stats *stats);
+void table_free(struct table *table); /* closes all; NULL is fine */
+
+/* Opens or changes the listener of record->key; takes record. Returns the entry, and in *change what is new
+ * (bits of table_change). A listener that can't be opened stays in the table, closed (logged);
+ * table_open_missing() tries again. NULL if the table is full (logged). */
+struct table_entry *table_put_take(struct table *table, struct plan_listener *record, unsigned *change);
+
+/* The entry, or NULL. */
+struct table_entry *table_find(struct table *table, const char *key);
+
+/* Takes the entry out of the table. It stays open, on the list of retired ones, until its rules are gone. */
+void table_retire(struct table *table, struct table_entry *entry);
+
+/* Closes and frees the retired ones; before each, gone() is called. */
+void table_drop_retired(
+	struct table *table, void (*gone)(void *context, struct table_entry *entry), void *context);
+
+/* For a full sync: unmark all, put, then retire what is not kept. Returns how many were retired. */
+void table_unmark_all(struct table *table);
+size_t table_retire_unkept(struct table *table);
+
+/* Opens what could not be opened before, and calls opened() for each. Returns how many are still closed. */
+size_t table_open_missing(
+	struct table *table, void (*opened)(void *context, struct table_entry *entry), void *context);
+
+/* The first entry in key order; go on with entry->hh.next. */
+struct table_entry *table_first(struct table *table);
+size_t table_count(const struct table *table);
+
+/* Slots that have ever been in use: the counters below these are meaningful. */
+uint32_t table_listener_slots(const struct table *table);
+uint32_t table_backend_slots(const struct table *table);
+
+#endif

@@ -1,0 +1,56 @@
+/* From documents to checked objects. */
+#ifndef SOURCE_DECODE_H
+#define SOURCE_DECODE_H
+
+#include "portald/source.h"
+#include "source/doc.h"
+#include "source/finding.h"
+#include "source/set.h"
+
+struct decode_kind; /* table of the kinds passed over */
+
+struct decoder {
+	struct set *set;
+	const struct source_options *options;
+	struct decode_kind *passed_over;
+	size_t file;
+	unsigned depth; /* of nested lists */
+};
+
+void decoder_fini(struct decoder *decoder);
+
+/* Decodes one document of the file decoder->file into the set. */
+void decode_document(struct decoder *decoder, const struct doc *doc);
+
+/* Decode one object that has the form of its table into the set, unless the scope gets an error. */
+void decode_service(struct decoder *decoder, struct scope *scope, const struct doc_node *node);
+void decode_endpoints(struct decoder *decoder, struct scope *scope, const struct doc_node *node);
+void decode_endpoint_slice(struct decoder *decoder, struct scope *scope, const struct doc_node *node);
+void decode_pod(struct decoder *decoder, struct scope *scope, const struct doc_node *node);
+
+/* The object's namespace, "default" if it names none. */
+const char *decode_namespace(const struct doc_node *node);
+/* The object's name; it has passed decode_meta(). */
+const char *decode_name(const struct doc_node *node);
+
+/* Parts that several kinds have. Each reports what is wrong with `field` of parent. */
+void decode_labels_check(struct scope *scope, const struct doc_node *parent, const char *field);
+enum proto decode_protocol(struct scope *scope, const struct doc_node *parent);
+/* A port's number, 1 to 65535; 0 after an error. */
+uint16_t decode_port_number(struct scope *scope, const char *field, const struct doc_node *node);
+/* An address that a connection can be made to. */
+bool decode_endpoint_address(
+	struct scope *scope, const char *field, const struct doc_node *node, struct addr *out);
+/* Endpoints' and EndpointSlices' lists of ports. Without a port number: an error, unless none_is_all. */
+struct model_slice_port *decode_slice_ports(
+	struct scope *scope, const struct doc_node *parent, bool none_is_all, size_t *count);
+/* targetRef as "Kind namespace/name" in fresh memory, or NULL. */
+char *decode_target(const struct doc_node *parent, const char *namespace);
+
+/* node's name and namespace keep the rules. */
+void decode_meta(struct scope *scope, const struct doc_node *node, const char *(*name_rule)(const char *));
+
+/* The value of parent's field as a node to point at in a message: itself, or parent if it is missing. */
+const struct doc_node *decode_at(const struct doc_node *parent, const char *field);
+
+#endif

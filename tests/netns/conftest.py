@@ -1,0 +1,136 @@
+"""Namespace tests: the real portald binary, real iptables, real sockets, in a cluster of one node.
+
+    outside 10.2.0.2 -- eth0 10.2.0.1 [ node: portald ] cbr0 10.1.0.1 --+-- client 10.1.0.10
+    (routes to node)                  ClusterIPs 10.96.0.0/12           +-- pod1   10.1.0.11
+                                                                        +-- pod2   10.1.0.12
+                                                                        +-- pod3   10.1.0.13
+
+Each test gets its own lab: every box is a network namespace without a name, held by a descriptor of the
+test process, so none outlives it. A socket stays in the namespace in which it was made: tests and their
+backends are ordinary threads of one process (lab.py, peers.py). portald runs in `node` (daemon.py). The
+laptop's tests use `host` instead, a namespace with nothing but a loopback interface.
+
+Run as root: PORTALD=path/to/portald pytest-3 tests/netns    (default: ./portald)
+"""
+import os
+import resource
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+sys.dont_write_bytecode = True
+pytest.register_assert_rewrite("daemon", "lab", "peers", "rules")
+
+import daemon  # noqa: E402
+import lab as lab_module  # noqa: E402
+import manifests as manifests_module  # noqa: E402
+import peers  # noqa: E402
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "slow: takes more than two seconds")
+    if os.geteuid() != 0:
+        pytest.exit("the namespace tests need root", returncode=1)
+    if not Path(daemon.binary_path()).is_file():
+        pytest.exit(f"no portald at {daemon.binary_path()} (set PORTALD)", returncode=1)
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+@pytest.fixture(scope="session")
+def binary():
+    """portald where an unprivileged user can execute it."""
+    directory = Path(tempfile.mkdtemp(prefix="portald-netns-"))
+    directory.chmod(0o755)
+    shutil.copy(daemon.binary_path(), directory / "portald")
+    yield directory / "portald"
+    shutil.rmtree(directory)
+
+
+@pytest.fixture
+def workdir():
+    """An empty directory that an unprivileged user can read; pytest's own is closed to them."""
+    directory = Path(tempfile.mkdtemp(prefix="portald-netns-"))
+    directory.chmod(0o755)
+    yield directory
+    shutil.rmtree(directory)
+
+
+@pytest.fixture
+def lab():
+    made = lab_module.Lab()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def host():
+    made = lab_module.Namespace("host")
+    made.loopback_up()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def serve():
+    """serve(namespace, "10.1.0.11:8080", handler) starts a backend that lives as long as the test."""
+    servers = []
+
+    def start(namespace, at, handler):
+        servers.append(peers.Server(namespace, at, handler))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+@pytest.fixture
+def manifests(workdir):
+    """A manifest directory: manifests.write("web.yaml", object, ...)."""
+    return manifests_module.Directory(workdir / "manifests")
+
+
+@pytest.fixture(params=["nft", "legacy"])
+def variant(request):
+    """Runs the test with both kinds of iptables."""
+    return request.param
+
+
+@pytest.fixture
+def start_portald(binary, workdir):
+    """start_portald(namespace, manifests, *flags) runs the daemon until it is ready, and checks at the end
+    of the test that it stops cleanly and leaves nothing. For daemons that fail: spawn()."""
+    started = []
+
+    def start(namespace, manifests, *flags, **options):
+        started.append(daemon.Portald(binary, namespace, workdir / f"log{len(started)}", **options))
+        started[-1].start("-f", str(manifests), *flags)
+        return started[-1]
+
+    yield start
+    daemon.finish_all(started)
+
+
+@pytest.fixture
+def portald(start_portald, lab, manifests):
+    """portald(*flags) in the lab's node, on the test's manifests."""
+
+    def start(*flags, **options):
+        if not any(flag.startswith("--iptables-variant") for flag in flags):
+            flags = ("--iptables-variant=nft", *flags)
+        return start_portald(lab.node, manifests.path, *flags, **options)
+
+    return start
+
+
+@pytest.fixture
+def web(lab, serve, manifests):
+    """The Service most tests use: default/web:http at 10.96.0.10:80 and NodePort 30080, in front of three
+    pods that answer with their names."""
+    servers = [serve(pod, f"{pod.address}:8080", peers.identity(pod.name)) for pod in lab.pods]
+    manifests.web(pod.address for pod in lab.pods)
+    return servers

@@ -1,0 +1,137 @@
+"""Network namespaces and the lab made of them. A namespace is held by a descriptor and has no name."""
+import contextlib
+import ctypes
+import os
+import socket
+import subprocess
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_CLONE_NEWNET = 0x40000000
+
+
+def _check(result):
+    if result != 0:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error))
+
+
+def parse_address(at):
+    """("10.1.0.11", 8080) of "10.1.0.11:8080"."""
+    host, port = at.rsplit(":", 1)
+    return host, int(port)
+
+
+class Namespace:
+    """A network namespace. Sockets and processes made inside `with namespace.entered()` belong to it."""
+
+    def __init__(self, name, address=None):
+        self.name = name
+        self.address = address
+        home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+        _check(_libc.unshare(_CLONE_NEWNET))
+        self.fd = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+        _check(_libc.setns(home, _CLONE_NEWNET))
+        os.close(home)
+        self.inode = os.fstat(self.fd).st_ino
+        # The machine's default may be BBR, which is slow on paths without delay.
+        self.sysctl("net.ipv4.tcp_congestion_control", "reno")
+
+    def close(self):
+        os.close(self.fd)
+
+    @property
+    def path(self):
+        """A name for it that `ip` and `nsenter` take."""
+        return f"/proc/{os.getpid()}/fd/{self.fd}"
+
+    @contextlib.contextmanager
+    def entered(self):
+        """Moves the calling thread, and no other."""
+        home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+        _check(_libc.setns(self.fd, _CLONE_NEWNET))
+        try:
+            yield
+        finally:
+            _check(_libc.setns(home, _CLONE_NEWNET))
+            os.close(home)
+
+    def popen(self, argv, **options):
+        with self.entered():
+            return subprocess.Popen(argv, **options)
+
+    def run(self, *argv, stdin="", check=True, timeout=30):
+        """Runs a command; returns what it printed (standard output and error)."""
+        child = self.popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                           text=True)
+        try:
+            output = child.communicate(stdin, timeout=timeout)[0]
+        except subprocess.TimeoutExpired:
+            child.kill()
+            raise AssertionError(f"{' '.join(argv)} hangs: {child.communicate()[0]}") from None
+        if check and child.returncode != 0:
+            raise AssertionError(f"{' '.join(argv)} exited with {child.returncode}: {output}")
+        return output
+
+    def ip(self, *commands):
+        self.run("ip", "-batch", "-", stdin="\n".join(commands) + "\n")
+
+    def sysctl(self, name, value):
+        with self.entered():
+            with open("/proc/sys/" + name.replace(".", "/"), "w", encoding="ascii") as file:
+                file.write(str(value))
+
+    def loopback_up(self):
+        self.ip("link set lo up")
+
+    def socket(self):
+        with self.entered():
+            return socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+
+    def connect(self, at, timeout=10):
+        """A connected TCP socket; timeout (seconds) holds for everything done with it."""
+        made = self.socket()
+        made.settimeout(timeout)
+        try:
+            made.connect(parse_address(at))
+        except OSError:
+            made.close()
+            raise
+        return made
+
+    def listen(self, at, timeout=10):
+        made = self.socket()
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.settimeout(timeout)
+        made.bind(parse_address(at))
+        made.listen(1024)
+        return made
+
+
+class Lab:
+    """The cluster of one node that conftest.py draws."""
+
+    def __init__(self):
+        self.node = Namespace("node", "10.1.0.1")
+        self.outside = Namespace("outside", "10.2.0.2")
+        self.client = Namespace("client", "10.1.0.10")
+        self.pods = [Namespace(f"pod{n}", f"10.1.0.1{n}") for n in (1, 2, 3)]
+        self.node.ip("link set lo up", "link add cbr0 type bridge", "addr add 10.1.0.1/24 dev cbr0",
+                     "link set cbr0 up")
+        self.node.sysctl("net.ipv4.ip_forward", 1)
+        for pod in (self.client, *self.pods):
+            self._attach(pod, pod.name)
+            self.node.ip(f"link set {pod.name} master cbr0")
+            pod.ip("route add default via 10.1.0.1")
+        self._attach(self.outside, "eth0")
+        self.node.ip("addr add 10.2.0.1/24 dev eth0", "route add default via 10.2.0.2")
+        self.outside.ip("route add default via 10.2.0.1")
+
+    def _attach(self, namespace, device):
+        """Connects it with a pair of interfaces: `device` in the node, eth0 in it."""
+        self.node.ip(f"link add {device} type veth peer name eth0 netns {namespace.path}",
+                     f"link set {device} up")
+        namespace.ip("link set lo up", f"addr add {namespace.address}/24 dev eth0", "link set eth0 up")
+
+    def close(self):
+        for namespace in (self.node, self.outside, self.client, *self.pods):
+            namespace.close()

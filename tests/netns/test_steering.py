@@ -1,0 +1,246 @@
+"""Traffic for ClusterIPs and NodePorts reaches the backends; the rules are kube-proxy's classic ones."""
+import fcntl
+import re
+from collections import Counter
+
+import manifests as objects
+import peers
+import processes
+import pytest
+import rules
+import wait
+
+CLUSTER_IP = "10.96.0.10:80"
+PODS = {"pod1", "pod2", "pod3"}
+
+
+@pytest.fixture
+def steered(web, portald, variant):
+    """portald in front of `web`, with either kind of iptables."""
+    return portald(f"--iptables-variant={variant}")
+
+
+def test_every_way_to_the_service_is_steered(lab, steered):
+    ways = [(lab.client, CLUSTER_IP), (lab.node, CLUSTER_IP), (lab.outside, CLUSTER_IP),
+            (lab.outside, "10.2.0.1:30080"), (lab.client, "10.1.0.1:30080"), (lab.client, "10.2.0.1:30080"),
+            (lab.node, "10.1.0.1:30080"), (lab.node, "10.2.0.1:30080"), (lab.node, "127.0.0.1:30080")]
+    for namespace, at in ways:
+        seen = {peers.fetch(namespace, at) for _ in range(3)}
+        assert seen == PODS, f"from {namespace.name} to {at}"
+
+
+def test_thirty_requests_are_ten_for_each_backend(lab, steered):
+    assert Counter(peers.fetch(lab.client, CLUSTER_IP) for _ in range(30)) == dict.fromkeys(PODS, 10)
+
+
+def test_a_pod_reaches_itself_through_the_service(lab, steered):
+    assert {peers.fetch(lab.pods[0], CLUSTER_IP) for _ in range(3)} == PODS
+
+
+@pytest.mark.slow
+def test_three_thousand_connections_are_a_thousand_each_across_relays(lab, web, portald):
+    portald("--relays=2")
+
+    def many():
+        return Counter(peers.fetch(lab.client, CLUSTER_IP) for _ in range(750))
+
+    finish = [peers.in_thread(many) for _ in range(4)]
+    assert sum((part() for part in finish), Counter()) == dict.fromkeys(PODS, 1000)
+    assert [server.accepted for server in web] == [1000, 1000, 1000]
+
+
+def test_other_ports_and_addresses_are_left_alone(lab, serve, steered):
+    serve(lab.outside, "10.2.0.2:30080", peers.identity("outside"))
+    assert peers.fetch(lab.client, "10.2.0.2:30080") == "outside"
+    serve(lab.node, "10.1.0.1:80", peers.identity("node"))
+    assert peers.fetch(lab.client, "10.1.0.1:80") == "node"
+
+
+def test_rules_have_the_classic_form(lab, steered, variant):
+    port = rules.proxy_port(lab.node, "default/web:http", variant)
+    comment = r'-m comment --comment "default/web:http" -m tcp'
+    to_host = rf"-j (?:REDIRECT --to-ports {port}|DNAT --to-destination [\d.]+:{port})"
+    expected = {
+        "KUBE-PORTALS-CONTAINER":
+            rf"-d 10\.96\.0\.10/32 -p tcp {comment} --dport 80 -j REDIRECT --to-ports {port}",
+        "KUBE-PORTALS-HOST": rf"-d 10\.96\.0\.10/32 -p tcp {comment} --dport 80 {to_host}",
+        "KUBE-NODEPORT-CONTAINER": rf"-p tcp {comment} --dport 30080 -j REDIRECT --to-ports {port}",
+        "KUBE-NODEPORT-HOST": rf"-p tcp {comment} --dport 30080 {to_host}",
+        "KUBE-NODEPORT-NON-LOCAL":
+            rf"-p tcp {comment} --dport {port} -m (?:state --state|conntrack --ctstate) NEW -j ACCEPT",
+    }
+    for chain, pattern in expected.items():
+        found = rules.chain(lab.node, chain, variant)
+        assert len(found) == 1 and re.fullmatch(pattern, found[0]), f"{chain}: {found}"
+
+
+FOREIGN = """*nat
+:KUBE-SERVICES - [0:0]
+:MINE - [0:0]
+-A PREROUTING -p tcp -m tcp --dport 4444 -j MINE
+-A OUTPUT -d 10.2.0.9/32 -m comment --comment "with \\"quotes\\" and  spaces" -j MINE
+-A POSTROUTING -s 10.1.0.0/24 -o eth9 -j MASQUERADE
+-A MINE -p tcp -j RETURN
+-A KUBE-SERVICES -d 10.96.0.10/32 -p udp -m udp --dport 80 -j RETURN
+COMMIT
+*filter
+:INPUT ACCEPT [0:0]
+:FORWARD DROP [0:0]
+-A INPUT -p tcp -m tcp --dport 4444 -j DROP
+-A INPUT -m comment --comment "default/web:http" -j ACCEPT
+-A FORWARD -i cbr0 -j ACCEPT
+-A FORWARD -o cbr0 -j ACCEPT
+COMMIT
+"""
+
+
+@pytest.fixture
+def foreign_rules(lab, variant):
+    """Rules that somebody else put into the node, before portald."""
+    lab.node.run(f"iptables-{variant}-restore", stdin=FOREIGN)
+    return rules.save(lab.node, variant)
+
+
+def test_foreign_rules_are_never_touched(lab, web, manifests, foreign_rules, variant, portald):
+    daemon = portald(f"--iptables-variant={variant}")
+    assert rules.foreign(lab.node, variant) == foreign_rules
+    daemon.change(manifests.write, "more.yaml", objects.service("more", "10.96.0.11"),
+                  objects.endpoints("more", ["10.1.0.11"]))
+    assert peers.fetch(lab.client, "10.96.0.11:80") == "pod1"
+    assert rules.foreign(lab.node, variant) == foreign_rules
+    assert daemon.terminate() == 0
+    assert rules.save(lab.node, variant) == foreign_rules
+
+
+def test_jumps_stand_first_and_last_around_foreign_rules(lab, web, foreign_rules, variant, portald):
+    portald(f"--iptables-variant={variant}")
+    for chain, first, last in (("PREROUTING", "KUBE-PORTALS-CONTAINER", "KUBE-NODEPORT-CONTAINER"),
+                               ("OUTPUT", "KUBE-PORTALS-HOST", "KUBE-NODEPORT-HOST")):
+        found = rules.chain(lab.node, chain, variant)
+        assert len(found) == 3, found
+        assert found[0].endswith(f"-j {first}"), found
+        assert found[-1].endswith(f"-j {last}") and "-m addrtype --dst-type LOCAL" in found[-1], found
+    found = rules.chain(lab.node, "INPUT", variant)
+    assert found[0].endswith("-j KUBE-NODEPORT-NON-LOCAL") and len(found) == 3, found
+
+
+def test_rules_are_put_back_where_they_belong_by_the_next_sync(lab, manifests, steered, variant):
+    iptables = f"iptables-{variant}"
+    lab.node.run(iptables, "-t", "nat", "-I", "PREROUTING", "-p", "tcp", "--dport", "4444", "-j", "RETURN")
+    lab.node.run(iptables, "-t", "nat", "-A", "OUTPUT", "-p", "tcp", "--dport", "4444", "-j", "RETURN")
+    lab.node.run(iptables, "-t", "nat", "-F", "KUBE-PORTALS-CONTAINER")
+    steered.change(manifests.write, "more.yaml", objects.service("more", "10.96.0.11"),
+                   objects.endpoints("more", ["10.1.0.11"]))
+    assert peers.fetch(lab.client, CLUSTER_IP) in PODS
+    for chain in ("PREROUTING", "OUTPUT"):
+        jumps = [line for line in rules.chain(lab.node, chain, variant) if "KUBE-" in line]
+        found = rules.chain(lab.node, chain, variant)
+        assert found[0] == jumps[0] and found[-1] == jumps[1] and len(jumps) == 2, found
+        lab.node.run(iptables, "-t", "nat", "-D", chain, "-p", "tcp", "--dport", "4444", "-j", "RETURN")
+
+
+def test_auto_takes_the_variant_that_the_host_uses(lab, web, foreign_rules, variant, portald):
+    portald("--iptables-variant=auto")
+    assert peers.fetch(lab.client, CLUSTER_IP) in PODS
+    assert rules.ours(lab.node, variant)
+    assert not any(rules.ours(lab.node, other) for other in rules.VARIANTS if other != variant)
+
+
+def test_sigterm_removes_everything(lab, steered, variant):
+    assert rules.ours(lab.node, variant)
+    assert steered.terminate() == 0
+    assert not rules.ours(lab.node, variant)
+    assert peers.outcome(lab.node, "127.0.0.1:30080") == "refused"
+
+
+def test_keep_rules_leaves_them_and_cleanup_removes_them_twice(lab, web, binary, variant, portald):
+    before = rules.state(lab.node)
+    daemon = portald(f"--iptables-variant={variant}", "--keep-rules")
+    in_force = rules.ours(lab.node, variant)
+    assert daemon.terminate() == 0
+    assert rules.ours(lab.node, variant) == in_force
+    lab.node.run(str(binary), "cleanup")
+    assert rules.state(lab.node) == before
+    lab.node.run(str(binary), "--cleanup")
+    assert rules.state(lab.node) == before
+
+
+def test_start_after_being_killed_doubles_no_rule(lab, steered, variant, portald):
+    def without_ports():
+        return [re.sub(r"(--to-ports |--dport |:)\d+\b", r"\1N", line)
+                for line in rules.ours(lab.node, variant)]
+
+    in_force = without_ports()
+    steered.kill_all()
+    again = portald(f"--iptables-variant={variant}")
+    again.before = steered.before
+    assert without_ports() == in_force
+    assert {peers.fetch(lab.client, CLUSTER_IP) for _ in range(3)} == PODS
+    assert again.terminate() == 0
+    assert not rules.ours(lab.node, variant)
+    steered.leaves_rules = False  # the second run has removed what the first one left
+
+
+def test_cluster_ip_works_in_a_bare_namespace(host, serve, manifests, start_portald, variant):
+    serve(host, "127.0.0.1:8080", peers.identity("laptop"))
+    manifests.web(["127.0.0.1"])
+    start_portald(host, manifests.path, f"--iptables-variant={variant}")
+    assert peers.fetch(host, CLUSTER_IP) == "laptop"
+    assert peers.fetch(host, "127.0.0.1:30080") == "laptop"
+
+
+def test_bind_address_is_where_traffic_is_sent_by_dnat(lab, web, portald, variant):
+    portald(f"--iptables-variant={variant}", "--bind-address=10.1.0.1")
+    port = rules.proxy_port(lab.node, "default/web:http", variant)
+    for chain in ("KUBE-PORTALS-CONTAINER", "KUBE-PORTALS-HOST", "KUBE-NODEPORT-CONTAINER",
+                  "KUBE-NODEPORT-HOST"):
+        assert rules.chain(lab.node, chain, variant)[0].endswith(f"-j DNAT --to-destination 10.1.0.1:{port}")
+    for namespace, at in ((lab.client, CLUSTER_IP), (lab.node, CLUSTER_IP), (lab.outside, "10.2.0.1:30080"),
+                          (lab.node, "10.2.0.1:30080")):
+        assert peers.fetch(namespace, at) in PODS
+    assert peers.outcome(lab.node, f"127.0.0.1:{port}") == "refused", "listens elsewhere too"
+
+
+def test_node_port_passes_an_input_chain_that_drops(lab, serve, web, portald, variant):
+    iptables = f"iptables-{variant}"
+    serve(lab.node, "10.2.0.1:7777", peers.identity("node"))
+    assert peers.fetch(lab.outside, "10.2.0.1:7777") == "node"
+    lab.node.run(iptables, "-A", "INPUT", "-m", "conntrack", "--ctstate", "ESTABLISHED,RELATED",
+                 "-j", "ACCEPT")
+    lab.node.run(iptables, "-A", "INPUT", "-p", "tcp", "-j", "DROP")
+    lab.node.run(iptables, "-P", "INPUT", "DROP")
+    assert peers.outcome(lab.outside, "10.2.0.1:7777", timeout=0.5) == "hangs"
+    portald(f"--iptables-variant={variant}")
+    assert peers.fetch(lab.outside, "10.2.0.1:30080") in PODS
+    assert peers.outcome(lab.outside, "10.2.0.1:7777", timeout=0.5) == "hangs"
+
+
+def test_proxy_port_range_holds_the_proxy_ports(lab, web, portald):
+    portald("--proxy-port-range=36000-36009")
+    assert 36000 <= rules.proxy_port(lab.node, "default/web:http") <= 36009
+
+
+def test_a_held_iptables_lock_only_delays_the_rules(lab, web, manifests, portald):
+    """The legacy tools exclude each other by a lock; -w waits for it."""
+    running = portald("--iptables-variant=legacy")
+    with open("/run/xtables.lock", "ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        manifests.write("more.yaml", objects.service("more", "10.96.0.11"),
+                        objects.endpoints("more", ["10.1.0.11"]))
+        wait.until(lambda: any("restore" in processes.title(process.pid) for process in running.family()),
+                   what="iptables-restore to run")
+        assert peers.fetch(lab.client, CLUSTER_IP) in PODS
+    wait.until(lambda: peers.outcome(lab.client, "10.96.0.11:80", timeout=1) == "answered", what="the rules")
+
+
+def test_many_services_are_all_steered(lab, serve, manifests, portald):
+    for pod in lab.pods:
+        serve(pod, f"{pod.address}:8080", peers.identity(pod.name))
+    names = [f"svc{n}" for n in range(200)]
+    for n, name in enumerate(names):
+        manifests.write(f"{name}.yaml", objects.service(name, f"10.96.1.{n + 1}"),
+                        objects.endpoints(name, [lab.pods[n % 3].address]))
+    portald()
+    for n in (0, 1, 2, 77, 199):
+        assert peers.fetch(lab.client, f"10.96.1.{n + 1}:80") == f"pod{n % 3 + 1}"
+    assert len(rules.chain(lab.node, "KUBE-PORTALS-CONTAINER")) == 200

@@ -1,0 +1,79 @@
+#!/usr/bin/env python3
+"""`portald --help`, the manual page and the documents name the same flags, and files that documents name
+are there. Environment: srcdir; top_builddir or PORTALD."""
+import os
+import re
+import subprocess
+import sys
+
+SRCDIR = os.environ.get("srcdir", ".")
+PORTALD = os.environ.get("PORTALD", os.path.join(os.environ.get("top_builddir", "."), "portald"))
+PAGE = "doc/portald.8"
+DOCUMENTS = ["README.md", "doc/ARCHITECTURE.md", "doc/HACKING.md", "doc/THREATS.md", "NEWS"]
+COMMANDS = ["run", "plan", "cleanup"]
+
+
+def read(path):
+    with open(os.path.join(SRCDIR, path), encoding="utf-8") as file:
+        return file.read()
+
+
+def help_text():
+    done = subprocess.run([PORTALD, "--help"], capture_output=True, text=True, check=False, timeout=30)
+    if done.returncode != 0:
+        sys.exit(f"{PORTALD} --help: exit code {done.returncode}\n{done.stderr}")
+    return done.stdout
+
+
+def flags_of_help(text):
+    """-x and --long, as whole words."""
+    return set(re.findall(r"(?<![\w-])(--[a-z][a-z0-9-]*|-[a-zA-Z](?![\w-]))", text))
+
+
+def flags_of_page(text):
+    """The flags that head an item: `.It Fl f Ar path , Fl -manifests Ns = Ns Ar path`."""
+    flags = set()
+    for line in text.split("\n"):
+        if line.startswith(".It "):
+            flags.update("-" + name for name in re.findall(r"\bFl (-[a-z][a-z0-9-]*|[a-zA-Z])(?=\s|$)", line))
+    return flags
+
+
+def findings():
+    in_help = flags_of_help(help_text())
+    in_page = flags_of_page(read(PAGE))
+    if not in_help or not in_page:
+        yield "no flags found: --help or the manual page has changed its form"
+    for flag in sorted(in_help - in_page):
+        yield f"{flag} is in --help but has no item in {PAGE}"
+    for flag in sorted(in_page - in_help):
+        yield f"{flag} has an item in {PAGE} but is not in --help"
+    for command in COMMANDS:
+        if not re.search(rf"\b{command}\b", help_text()):
+            yield f"the command {command} is not in --help"
+    known = in_help | in_page
+    for path in DOCUMENTS:
+        yield from document_findings(path, read(path), known)
+
+
+def document_findings(path, text, known):
+    """In commands that run portald: flags it has. Anywhere: links to files that are there."""
+    for line in text.split("\n"):
+        for command in re.findall(r"(?:^|[\s`/])portald ((?:(?! -- )[^`|#&;])*)", line):
+            for flag in flags_of_help(command.split(" -- ")[0]) - known:
+                yield f"{path}: portald has no flag {flag}: {line.strip()}"
+    for link in re.findall(r"\]\(([^)#:]+)\)", text):
+        at = os.path.normpath(os.path.join(SRCDIR, os.path.dirname(path), link))
+        if not os.path.exists(at):
+            yield f"{path}: {link} is not there"
+
+
+def main():
+    found = list(findings())
+    for text in found:
+        print(text)
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
