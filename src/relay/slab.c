@@ -45,29 +45,30 @@ static size_t objects_a_block(const struct slab *slab)
 	return (BLOCK_BYTES - sizeof(struct slab_block)) / slab->object_bytes;
 }
 
-static int slab_grow(struct slab *slab)
+static void slab_grow(struct slab *slab)
 {
 	/* Aligned as malloc aligns: to 16. */
 	struct slab_block *block = calloc(1, BLOCK_BYTES);
 	size_t count = objects_a_block(slab);
 
 	if (!block)
-		return -1;
+		return;
 	block->next = slab->blocks;
 	slab->blocks = block;
 	/* Backwards, so that they are handed out in the order of their addresses. */
 	while (count-- > 0)
 		slab_push(slab, block->objects + count * slab->object_bytes);
-	return 0;
 }
 
 void *slab_get(struct slab *slab)
 {
 	struct free_object *object;
 
-	if (!slab->free_list && slab_grow(slab) < 0)
-		return NULL;
+	if (!slab->free_list)
+		slab_grow(slab);
 	object = slab->free_list;
+	if (!object)
+		return NULL;
 	slab->free_list = object->next;
 	slab->in_use++;
 	return memset(object, 0, slab->object_bytes);

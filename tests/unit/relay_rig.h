@@ -45,8 +45,13 @@ struct rig_options {
 /* Starts the relays and gives them one listener, without backends. */
 void rig_start(struct rig *rig, const struct rig_options *options);
 
+/* False under valgrind, which does not let a process lower its hard limit. */
+bool rig_can_limit_fds(void);
+
 /* Closes the channels and waits; asserts that every relay exits with 0. */
 void rig_stop(struct rig *rig);
+/* The same for relays that end otherwise. */
+void rig_stop_expecting(struct rig *rig, int exit_code);
 
 /* Sends the listener again, with other portals. */
 void rig_listener(struct rig *rig, const struct rig_options *options);

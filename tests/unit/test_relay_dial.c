@@ -353,6 +353,39 @@ static void a_connection_that_was_not_steered_is_refused(void **state)
 	rig_stop(&rig);
 }
 
+static void a_message_that_is_not_for_relays_ends_the_relay(void **state)
+{
+	struct rig rig;
+
+	(void)state;
+	start(&rig, NULL, 0);
+	assert_int_equal(ipc_send_files_get(rig.channels[0], 1), 0);
+	/* Before the end of the channel, which would be a reason to go as well. */
+	sleep_ms(100);
+	rig_stop_expecting(&rig, 1);
+}
+
+static void a_relay_that_ends_resets_its_connections(void **state)
+{
+	struct addr_port at;
+	struct pair pair;
+	struct rig rig;
+	int backend;
+
+	(void)state;
+	start(&rig, NULL, 0);
+	backend = backend_listen(&at, 16);
+	rig_backends(&rig, &at, 1);
+	pair = pair_open(&rig, backend);
+	send_text(pair.backend, "half an ans");
+	expect_text(pair.client, "half an ans");
+	rig_stop(&rig);
+	expect_reset(pair.client);
+	expect_reset(pair.backend);
+	pair_close(&pair);
+	close(backend);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -368,6 +401,8 @@ int main(void)
 		cmocka_unit_test(a_closed_listener_lets_its_connections_finish),
 		cmocka_unit_test(connections_wait_while_a_listener_is_sent_again),
 		cmocka_unit_test(a_connection_that_was_not_steered_is_refused),
+		cmocka_unit_test(a_message_that_is_not_for_relays_ends_the_relay),
+		cmocka_unit_test(a_relay_that_ends_resets_its_connections),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -40,11 +40,11 @@ static long own_kb(const struct rig *rig)
 	return proc_kb(rig->pids[0], "smaps_rollup", "Private_Dirty:");
 }
 
+/* User and system time: fields 14 and 15 of /proc/PID/stat, of which the name ends with the last ')'. */
 static long cpu_ticks(pid_t pid)
 {
-	unsigned long user = 0, system = 0;
-	char path[64], line[512] = "";
-	const char *after;
+	char path[64], line[512] = "", *at;
+	long user, system;
 	FILE *in;
 
 	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
@@ -52,11 +52,15 @@ static long cpu_ticks(pid_t pid)
 	assert_non_null(in);
 	assert_non_null(fgets(line, sizeof(line), in));
 	fclose(in);
-	after = strrchr(line, ')');
-	assert_non_null(after);
-	assert_int_equal(
-		sscanf(after + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system), 2);
-	return (long)(user + system);
+	at = strrchr(line, ')');
+	for (int field = 2; field < 14; field++) {
+		assert_non_null(at);
+		at = strchr(at + 1, ' ');
+	}
+	assert_non_null(at);
+	user = strtol(at, &at, 10);
+	system = strtol(at, NULL, 10);
+	return user + system;
 }
 
 static void raise_own_limit(void)
@@ -200,6 +204,8 @@ static void out_of_descriptors_old_connections_live_and_new_ones_wait_or_are_ref
 	int backend, fd;
 
 	(void)state;
+	if (!rig_can_limit_fds())
+		skip();
 	rig_start(&rig, &options);
 	backend = backend_listen(&at, 128);
 	rig_backends(&rig, &at, 1);
@@ -257,6 +263,8 @@ static void a_listener_can_be_sent_when_connections_take_all_descriptors(void **
 	int backend;
 
 	(void)state;
+	if (!rig_can_limit_fds())
+		skip();
 	rig_start(&rig, &options);
 	backend = backend_listen(&at, 128);
 	rig_backends(&rig, &at, 1);
