@@ -31,6 +31,19 @@ struct steering_rules {
 	struct addr bind_addr; /* --bind-address; "any" means REDIRECT, else DNAT to it */
 };
 
+/* Building a set: init, add listener by listener, fini. Keys are borrowed from the caller until fini. */
+void steering_rules_init(struct steering_rules *rules, const struct addr *bind_addr);
+void steering_rules_fini(struct steering_rules *rules);
+
+/* Appends a rule for each portal of a listener. Only a set that grows by this alone may grow by it. */
+void steering_rules_add(struct steering_rules *rules, const char *key, enum proto proto,
+	const struct plan_portal *portals, size_t portal_count, uint16_t proxy_port);
+
+/* Initializes rules as they would look for the plan, for `portald plan --rules`: listeners get proxy ports
+ * counted up from first_port, starting again at it after 65535. Keys are the plan's. */
+void steering_rules_from_plan(struct steering_rules *rules, const struct plan *plan,
+	const struct addr *bind_addr, uint16_t first_port);
+
 /* What iptables-save printed for each table ("" if nothing). */
 struct steering_saved {
 	const char *nat;

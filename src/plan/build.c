@@ -15,17 +15,16 @@ void plan_skip(struct plan *plan, const char *key, char *reason_take)
 	skipped->reason = reason_take;
 }
 
-void plan_listener_remark(struct plan_listener *listener, char *remark_take)
+char *plan_join(char *before_take, char *more_take)
 {
-	char *before = listener->note;
+	char *joined;
 
-	if (!before) {
-		listener->note = remark_take;
-		return;
-	}
-	listener->note = mem_printf("%s; %s", before, remark_take);
-	free(before);
-	free(remark_take);
+	if (!before_take)
+		return more_take;
+	joined = mem_printf("%s; %s", before_take, more_take);
+	free(before_take);
+	free(more_take);
+	return joined;
 }
 
 /* Why a whole Service opens nothing, or NULL. */

@@ -56,20 +56,23 @@ static char *conflict_text(
 		proto_name(listener->proto), owner);
 }
 
-/* Leaves the listener with the portals that nobody claimed before. */
-static void settle_listener(struct claim **claims, struct plan_listener *listener)
+/* Leaves the listener with the portals that nobody claimed before. Returns what it lost and to whom, which
+ * the caller frees; NULL if nothing. */
+static char *settle_listener(struct claim **claims, struct plan_listener *listener)
 {
+	char *lost = NULL;
 	size_t kept = 0;
 
 	for (size_t i = 0; i < listener->portal_count; i++) {
 		const char *owner = claim_portal(claims, listener, &listener->portals[i]);
 
 		if (owner)
-			plan_listener_remark(listener, conflict_text(listener, &listener->portals[i], owner));
+			lost = plan_join(lost, conflict_text(listener, &listener->portals[i], owner));
 		else
 			listener->portals[kept++] = listener->portals[i];
 	}
 	listener->portal_count = kept;
+	return lost;
 }
 
 static void claims_free(struct claim *claims)
@@ -96,15 +99,16 @@ void plan_settle_conflicts(struct plan *plan)
 	for (size_t i = 0; i < plan->listener_count; i++) {
 		struct plan_listener *listener = plan->listeners[i];
 		bool repeated = same_key_before(plan, kept, listener);
+		char *lost = repeated ? mem_strdup("another port of the Service has that name")
+				      : settle_listener(&claims, listener);
 
-		if (!repeated)
-			settle_listener(&claims, listener);
 		if (!repeated && listener->portal_count > 0) {
+			if (lost)
+				listener->note = plan_join(listener->note, lost);
 			plan->listeners[kept++] = listener;
 			continue;
 		}
-		plan_skip(plan, listener->key,
-			mem_strdup(repeated ? "another port of the Service has that name" : listener->note));
+		plan_skip(plan, listener->key, lost);
 		plan_listener_free(listener);
 	}
 	plan->listener_count = kept;

@@ -151,9 +151,14 @@ static void decide(struct plan_listener *listener, const struct candidates *cand
 }
 
 /* "no ready endpoint (2 not ready, 1 terminating)" */
-static char *no_backend_text(const struct candidates *candidates)
+static char *no_backend_text(const struct model_service *service, const struct candidates *candidates)
 {
 	size_t count[OTHER_FAMILY + 1] = {0};
+
+	if (service->no_endpoints_reason)
+		return mem_strdup(service->no_endpoints_reason);
+	if (candidates->count == 0)
+		return mem_strdup("no endpoints");
 
 	for (size_t i = 0; i < candidates->count; i++) {
 		const struct candidate *candidate = &candidates->entries[i];
@@ -173,17 +178,6 @@ static char *no_backend_text(const struct candidates *candidates)
 		"no ready endpoint (%zu not ready, %zu terminating)", count[NOT_READY], count[TERMINATING]);
 }
 
-static void note_no_backend(struct plan_listener *listener, const struct model_service *service,
-	const struct candidates *candidates)
-{
-	if (service->no_endpoints_reason)
-		plan_listener_remark(listener, mem_strdup(service->no_endpoints_reason));
-	else if (candidates->count == 0)
-		plan_listener_remark(listener, mem_strdup("no endpoints"));
-	else
-		plan_listener_remark(listener, no_backend_text(candidates));
-}
-
 void plan_choose_endpoints(struct plan_listener *listener, const struct model_snapshot *snapshot,
 	const struct model_service *service, const struct model_service_port *port)
 {
@@ -196,6 +190,6 @@ void plan_choose_endpoints(struct plan_listener *listener, const struct model_sn
 		qsort(candidates.entries, candidates.count, sizeof(*candidates.entries), candidate_cmp);
 	decide(listener, &candidates, port);
 	if (listener->backend_count == 0)
-		note_no_backend(listener, service, &candidates);
+		listener->note = no_backend_text(service, &candidates);
 	free(candidates.entries);
 }

@@ -25,8 +25,8 @@ void plan_settle_conflicts(struct plan *plan);
 /* Records that a Service or port opens nothing. reason is taken. */
 void plan_skip(struct plan *plan, const char *key, char *reason_take);
 
-/* Adds a remark to the listener's note. remark is taken. */
-void plan_listener_remark(struct plan_listener *listener, char *remark_take);
+/* Returns "before; more", or more alone if before is NULL. Both are taken. */
+char *plan_join(char *before_take, char *more_take);
 
 /* Returns 0 or -EIO. */
 int plan_print_table(const struct plan *plan, FILE *out);

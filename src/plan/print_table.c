@@ -1,5 +1,4 @@
 /* Owns the plan as a table for people. Runs in `portald plan`. */
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 

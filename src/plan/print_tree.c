@@ -7,7 +7,7 @@
 
 #include "plan/plan_private.h"
 
-/* Where the tree goes; NULL-terminated words have no meaning of their own. */
+/* Where the tree goes. */
 struct emitter {
 	void (*map)(void *state, bool open);
 	void (*list)(void *state, bool open);
@@ -196,11 +196,13 @@ static void yaml_list(void *state, bool open)
 
 static void yaml_text(void *state, const char *text)
 {
+	/* Some readers take 1:2:3 for a number of base 60, as YAML 1.1 had it. */
+	bool like_number = text[0] >= '0' && text[0] <= '9' && strchr(text, ':');
 	yaml_event_t event;
 
 	yaml_put(state, &event,
 		yaml_scalar_event_initialize(&event, NULL, NULL, (const yaml_char_t *)text, (int)strlen(text),
-			1, 1, YAML_ANY_SCALAR_STYLE));
+			1, 1, like_number ? YAML_SINGLE_QUOTED_SCALAR_STYLE : YAML_ANY_SCALAR_STYLE));
 }
 
 static void yaml_number(void *state, unsigned number)

@@ -188,6 +188,8 @@ static char *no_endpoints_reason(
 {
 	char *selector, *reason;
 
+	if (build->endpoints_count > 0 && outcome->with_address == 0)
+		return mem_printf("its EndpointSlices and Endpoints are empty");
 	if (service->selector.count == 0)
 		return mem_printf("no selector, and no Endpoints or EndpointSlices for it in the manifests");
 	if (build->set->pod_count > 0 && outcome->matched == 0)

@@ -199,8 +199,9 @@ static void mark_duplicates(struct doc *doc, struct doc_pair *pairs, size_t coun
 /* Moves the frame's values into the node. Returns how much they weigh together. */
 static size_t close_values(struct doc_builder *builder, const struct doc_frame *frame, struct doc_node *node)
 {
-	struct doc_pair *values = builder->values + frame->first;
 	size_t count = builder->value_count - frame->first, weight = 1;
+	/* Without values there may be no array yet. */
+	struct doc_pair *values = count ? &builder->values[frame->first] : NULL;
 
 	node->count = count;
 	for (size_t i = 0; i < count; i++) {

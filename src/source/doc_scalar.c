@@ -1,7 +1,6 @@
 /* What a plain YAML scalar means: YAML 1.1's core types in the forms that kubectl's reader knows. Pure. */
 #include <errno.h>
 #include <inttypes.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -131,7 +130,7 @@ enum doc_kind doc_resolve_plain(const char *text, int64_t *number)
 		return DOC_STRING;
 	/* kubectl turns YAML into JSON on the way, where 80.0 becomes 80. */
 	value = strtod(digits, NULL);
-	if (value != floor(value) || fabs(value) > 9e15)
+	if (!(value > -9e15 && value < 9e15) || value != (double)(int64_t)value)
 		return DOC_FLOAT;
 	*number = (int64_t)value;
 	return DOC_INT;

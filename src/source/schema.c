@@ -44,6 +44,14 @@ static void wrong_form(struct scope *scope, const struct doc_node *node, const c
 	free(quoted);
 }
 
+static void check_text(struct scope *scope, const struct doc_node *node)
+{
+	bool bare = node->kind == DOC_BOOL || node->kind == DOC_INT || node->kind == DOC_FLOAT;
+
+	if (node->kind != DOC_STRING)
+		wrong_form(scope, node, bare ? "a string (quote it)" : "a string");
+}
+
 static void check_text_map(struct scope *scope, const struct doc_node *node)
 {
 	if (node->kind != DOC_MAP) {
@@ -54,8 +62,8 @@ static void check_text_map(struct scope *scope, const struct doc_node *node)
 		const struct doc_node *value = node->pairs[i].value;
 		size_t mark = scope_enter_key(scope, node->pairs[i].key);
 
-		if (value->kind != DOC_STRING && value->kind != DOC_NULL)
-			wrong_form(scope, value, "a string (quote it)");
+		if (value->kind != DOC_NULL)
+			check_text(scope, value);
 		scope_leave(scope, mark);
 	}
 }
@@ -69,8 +77,7 @@ static void check_text_list(struct scope *scope, const struct doc_node *node)
 	for (size_t i = 0; i < node->count; i++) {
 		size_t mark = scope_enter_index(scope, i);
 
-		if (node->items[i]->kind != DOC_STRING)
-			wrong_form(scope, node->items[i], "a string");
+		check_text(scope, node->items[i]);
 		scope_leave(scope, mark);
 	}
 }
@@ -105,8 +112,7 @@ static void check_form(struct scope *scope, const struct doc_node *node, const s
 	case FIELD_ANY:
 		return;
 	case FIELD_TEXT:
-		if (node->kind != DOC_STRING)
-			wrong_form(scope, node, "a string");
+		check_text(scope, node);
 		return;
 	case FIELD_INT_OR_TEXT:
 		if (node->kind != DOC_STRING)
@@ -143,7 +149,7 @@ static const char *suggest(const struct schema *schema, const char *name)
 		size_t distance = names_distance(name, field->name);
 
 		/* Two letters changed make another word of a short one. */
-		if (distance < best_distance && distance * 2 < strlen(field->name)) {
+		if (distance < best_distance && distance * 2 <= strlen(field->name)) {
 			best_distance = distance;
 			best = field->name;
 		}

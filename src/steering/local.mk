@@ -1,4 +1,20 @@
 noinst_LIBRARIES += src/steering/libsteering.a
+src_steering_libsteering_a_CFLAGS = $(AM_CFLAGS) $(LIBEVENT_CFLAGS) $(MNL_CFLAGS)
 src_steering_libsteering_a_SOURCES = \
 	include/portald/steering.h \
-	src/steering/steering.c
+	src/steering/host.c \
+	src/steering/host.h \
+	src/steering/iptables.c \
+	src/steering/iptables_private.h \
+	src/steering/route.c \
+	src/steering/route.h \
+	src/steering/rules.c \
+	src/steering/rules.h \
+	src/steering/saved.c \
+	src/steering/steering.c \
+	src/steering/sync.c \
+	src/steering/sync.h \
+	src/steering/text.c \
+	src/steering/text.h \
+	src/steering/tool.c \
+	src/steering/tool.h

@@ -88,10 +88,12 @@ def test_control_killed_mid_transfer(lab, echoing, manifests, portald):
     port = rules.proxy_port(lab.node, "default/web:http")
     with lab.client.connect(SERVICE) as connection:
         peers.ping(connection)
+        since = len(running.log())
         os.kill(running.roles()["control"], signal.SIGKILL)
         peers.ping(connection)
         ping_once(lab)
-        wait.until(lambda: "control" in running.roles(), 20, "control to come back")
+        # The next control sends the whole plan again.
+        running.wait_log(r'msg="plan in force"', since, 20)
         running.change(add_service, manifests)
         peers.ping(connection)
     ping_once(lab, "10.96.0.11:80")

@@ -311,9 +311,21 @@ static void test_messages_do_not_lift_each_others_limit(void **state)
 	capture_begin(&capture);
 	for (int round = 0; round < 15; round++) {
 		for (int i = 0; i < 4; i++)
-			log_write(LOG_LEVEL_ERROR, messages[i], NULL, 0);
+			log_write(LOG_LEVEL_ERROR, true, messages[i], NULL, 0);
 	}
 	assert_int_equal(line_count(capture_end(&capture)), 40);
+}
+
+static void test_lines_that_differ_are_not_limited(void **state)
+{
+	struct capture capture;
+
+	(void)state;
+	log_init("control", LOG_TEXT, 0);
+	capture_begin(&capture);
+	for (int i = 0; i < 25; i++)
+		log_each(LOG_LEVEL_ERROR, "one of many", log_int("i", i));
+	assert_int_equal(line_count(capture_end(&capture)), 25);
 }
 
 static void test_verbosity_selects_detail(void **state)
@@ -344,6 +356,7 @@ int main(void)
 		cmocka_unit_test(test_repeated_errors_are_limited_and_counted),
 		cmocka_unit_test(test_next_window_tells_what_was_held_back),
 		cmocka_unit_test(test_messages_do_not_lift_each_others_limit),
+		cmocka_unit_test(test_lines_that_differ_are_not_limited),
 		cmocka_unit_test(test_verbosity_selects_detail),
 	};
 

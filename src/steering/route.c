@@ -1,0 +1,221 @@
+/* Owns our routes. Runs in the supervisor.
+ *
+ * A connect() looks up a route before a packet reaches OUTPUT, so on a host without a default route (an
+ * offline laptop, a bare namespace) a ClusterIP is unreachable though a rule would redirect it. Such an
+ * address gets a route of its own to lo, with 127.0.0.1 as source: enough to get as far as OUTPUT. Where
+ * there is a route already, nothing is done. Ours are known by their protocol number, so that they can be
+ * found and removed by a later process. */
+#include "steering/route.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <libmnl/libmnl.h>
+#include <linux/rtnetlink.h>
+#include <net/if.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "portald/log.h"
+#include "portald/mem.h"
+
+/* Marks our routes (`ip route show proto 112`). Not among those that the kernel's header or iproute2's
+ * rt_protos give to anybody. */
+#define ROUTE_PROTOCOL 112
+
+#define REPLY_BYTES 32768
+
+struct router {
+	struct mnl_socket *socket;
+	unsigned sequence;
+	struct addr *ours; /* destinations of our routes, sorted */
+	size_t our_count, our_capacity;
+};
+
+/* ---- talking to the kernel ---- */
+
+static int router_open(struct router *router)
+{
+	int strict = 1;
+
+	*router = (struct router){.socket = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC)};
+	if (!router->socket)
+		return -errno;
+	if (mnl_socket_bind(router->socket, 0, MNL_SOCKET_AUTOPID) < 0)
+		return -errno;
+	/* Lets the kernel pick out our routes from a large table; an old kernel sends all, which is fine. */
+	mnl_socket_setsockopt(router->socket, NETLINK_GET_STRICT_CHK, &strict, sizeof(strict));
+	return 0;
+}
+
+static void router_close(struct router *router)
+{
+	if (router->socket)
+		mnl_socket_close(router->socket);
+	free(router->ours);
+}
+
+static struct rtmsg *request_init(struct nlmsghdr *request, uint16_t type, uint16_t flags)
+{
+	struct rtmsg *route;
+
+	mnl_nlmsg_put_header(request);
+	request->nlmsg_type = type;
+	request->nlmsg_flags = NLM_F_REQUEST | flags;
+	route = mnl_nlmsg_put_extra_header(request, sizeof(*route));
+	route->rtm_family = AF_INET;
+	return route;
+}
+
+/* Sends the request and reads the answer to its end. Returns 0 or the kernel's negative errno. */
+static int ask(struct router *router, struct nlmsghdr *request, mnl_cb_t answer)
+{
+	unsigned port = mnl_socket_get_portid(router->socket);
+	char reply[REPLY_BYTES];
+	int more = MNL_CB_OK;
+
+	request->nlmsg_seq = ++router->sequence;
+	if (mnl_socket_sendto(router->socket, request, request->nlmsg_len) < 0)
+		return -errno;
+	while (more == MNL_CB_OK) {
+		ssize_t got = mnl_socket_recvfrom(router->socket, reply, sizeof(reply));
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0)
+			return -errno;
+		more = mnl_cb_run(reply, (size_t)got, router->sequence, port, answer, router);
+	}
+	return more < 0 ? -errno : 0;
+}
+
+/* ---- our routes ---- */
+
+static int on_route(const struct nlmsghdr *message, void *context)
+{
+	const struct rtmsg *route = mnl_nlmsg_get_payload(message);
+	struct router *router = context;
+	const struct nlattr *attribute;
+
+	if (route->rtm_protocol != ROUTE_PROTOCOL || route->rtm_dst_len != 32)
+		return MNL_CB_OK;
+	mnl_attr_for_each(attribute, message, sizeof(*route))
+	{
+		if (mnl_attr_get_type(attribute) != RTA_DST)
+			continue;
+		router->ours = mem_grow(
+			router->ours, router->our_count, &router->our_capacity, sizeof(*router->ours));
+		router->ours[router->our_count++] = addr_v4(ntohl(mnl_attr_get_u32(attribute)));
+	}
+	return MNL_CB_OK;
+}
+
+static int addrs_cmp(const void *a, const void *b)
+{
+	return addr_cmp(a, b);
+}
+
+static int load_ours(struct router *router)
+{
+	char buffer[256] = {0};
+	struct nlmsghdr *request = (struct nlmsghdr *)buffer;
+	struct rtmsg *route = request_init(request, RTM_GETROUTE, NLM_F_DUMP);
+	int rc;
+
+	route->rtm_table = RT_TABLE_MAIN;
+	route->rtm_protocol = ROUTE_PROTOCOL;
+	rc = ask(router, request, on_route);
+	if (router->our_count > 0)
+		qsort(router->ours, router->our_count, sizeof(*router->ours), addrs_cmp);
+	return rc;
+}
+
+static int change_route(struct router *router, const struct addr *to, uint16_t type, uint16_t flags)
+{
+	char buffer[256] = {0};
+	struct nlmsghdr *request = (struct nlmsghdr *)buffer;
+	struct rtmsg *route = request_init(request, type, NLM_F_ACK | flags);
+
+	route->rtm_dst_len = 32;
+	route->rtm_table = RT_TABLE_MAIN;
+	route->rtm_protocol = ROUTE_PROTOCOL;
+	route->rtm_scope = RT_SCOPE_HOST;
+	route->rtm_type = RTN_UNICAST;
+	mnl_attr_put_u32(request, RTA_DST, htonl(addr_v4_value(to)));
+	mnl_attr_put_u32(request, RTA_OIF, if_nametoindex("lo"));
+	mnl_attr_put_u32(request, RTA_PREFSRC, htonl(INADDR_LOOPBACK));
+	return ask(router, request, NULL);
+}
+
+static int add_route(struct router *router, const struct addr *to)
+{
+	int rc = change_route(router, to, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL);
+
+	return rc == -EEXIST ? 0 : rc;
+}
+
+static int remove_route(struct router *router, const struct addr *to)
+{
+	int rc = change_route(router, to, RTM_DELROUTE, 0);
+
+	return rc == -ESRCH ? 0 : rc;
+}
+
+/* The answer to a single question has no end mark. */
+static int on_lookup(const struct nlmsghdr *message, void *context)
+{
+	(void)message;
+	(void)context;
+	return MNL_CB_STOP;
+}
+
+/* True if the host has no route to it at all. A route that refuses ("unreachable 10.96.0.0/12") is somebody's
+ * decision and counts as one. */
+static bool is_unreachable(struct router *router, const struct addr *to)
+{
+	char buffer[256] = {0};
+	struct nlmsghdr *request = (struct nlmsghdr *)buffer;
+	struct rtmsg *route = request_init(request, RTM_GETROUTE, 0);
+
+	route->rtm_dst_len = 32;
+	mnl_attr_put_u32(request, RTA_DST, htonl(addr_v4_value(to)));
+	return ask(router, request, on_lookup) == -ENETUNREACH;
+}
+
+/* ---- the comparison ---- */
+
+static bool has(const struct addr *sorted, size_t count, const struct addr *addr)
+{
+	return count > 0 && bsearch(addr, sorted, count, sizeof(*sorted), addrs_cmp) != NULL;
+}
+
+static int keep_first(int first, int rc)
+{
+	return first < 0 ? first : rc;
+}
+
+static int sync_routes(struct router *router, const struct addr *wanted, size_t count)
+{
+	int rc = load_ours(router);
+
+	for (size_t i = 0; i < router->our_count; i++) {
+		if (!has(wanted, count, &router->ours[i]))
+			rc = keep_first(rc, remove_route(router, &router->ours[i]));
+	}
+	for (size_t i = 0; i < count; i++) {
+		if (addr_family(&wanted[i]) == ADDR_V4 && !has(router->ours, router->our_count, &wanted[i]) &&
+			is_unreachable(router, &wanted[i]))
+			rc = keep_first(rc, add_route(router, &wanted[i]));
+	}
+	return rc;
+}
+
+int route_sync(const struct addr *wanted, size_t count)
+{
+	struct router router;
+	int rc = router_open(&router);
+
+	if (rc == 0)
+		rc = sync_routes(&router, wanted, count);
+	router_close(&router);
+	return rc;
+}

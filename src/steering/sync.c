@@ -1,0 +1,236 @@
+/* Owns one pass over the firewall. Runs in the supervisor.
+ *
+ *     state        event           next
+ *     SAVE_NAT     tool succeeded  SAVE_FILTER
+ *     SAVE_FILTER  tool succeeded  RESTORE, or DONE if there is nothing to change
+ *     RESTORE      tool succeeded  DONE: done(0)
+ *     any          tool failed     DONE: done(error, what it said)
+ */
+#include "steering/sync.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "portald/log.h"
+#include "portald/mem.h"
+#include "steering/host.h"
+#include "steering/tool.h"
+
+/* How long a legacy tool waits for the lock of another one. */
+#define LOCK_WAIT_SECONDS "5"
+
+enum state { SAVE_NAT, SAVE_FILTER, RESTORE, DONE };
+
+struct sync {
+	struct sync_job job;
+	enum state state;
+	struct tool_run *run;
+	char *saved[2]; /* by SAVE_NAT and SAVE_FILTER */
+	char *text;     /* what goes to iptables-restore */
+	struct event *step_event;
+};
+
+static void step(struct sync *sync);
+
+/* ---- failures ---- */
+
+/* The number after the first "line" (or "line:") in what the tool said; 0 if there is none. */
+static unsigned long named_line(const char *said)
+{
+	const char *word = strstr(said, "line");
+
+	if (!word)
+		return 0;
+	word += strlen("line");
+	word += strspn(word, ": ");
+	return strtoul(word, NULL, 10);
+}
+
+/* The line of text with that number, without its end. Returns its length, 0 if there is none. */
+static size_t text_line(const char *text, unsigned long number, const char **line)
+{
+	for (; number > 1 && text; number--) {
+		text = strchr(text, '\n');
+		text = text ? text + 1 : NULL;
+	}
+	*line = text;
+	return text && number == 1 ? strcspn(text, "\n") : 0;
+}
+
+/* What the tool said, as one line. The caller frees it. */
+static char *one_line(const char *said)
+{
+	size_t length = strlen(said);
+	char *line = mem_strdup(said);
+
+	while (length > 0 && line[length - 1] == '\n')
+		line[--length] = '\0';
+	for (char *c = line; *c; c++) {
+		if (*c == '\n')
+			*c = ' ';
+	}
+	return line;
+}
+
+/* The caller frees it. */
+static char *failure_text(const struct sync *sync, const struct tool_result *result)
+{
+	const char *path = sync->state == RESTORE ? sync->job.tools->restore : sync->job.tools->save;
+	const char *line = NULL;
+	char *said = one_line(result->err), *text;
+	size_t length = sync->state == RESTORE ? text_line(sync->text, named_line(result->err), &line) : 0;
+
+	if (result->error == -ETIMEDOUT)
+		text = mem_printf(
+			"%s: killed after %d ms%s%s", path, sync->job.timeout_ms, said[0] ? ": " : "", said);
+	else if (result->error != -EIO)
+		text = mem_printf("%s: %s", path, strerrordesc_np(-result->error));
+	else if (length > 0)
+		text = mem_printf("%s: exit code %d: %s (that line is: %.*s)", path, result->exit_code, said,
+			(int)length, line);
+	else
+		text = mem_printf("%s: exit code %d: %s", path, result->exit_code, said);
+	free(said);
+	return text;
+}
+
+static void fail(struct sync *sync, const struct tool_result *result)
+{
+	char *detail = failure_text(sync, result);
+
+	sync->state = DONE;
+	sync->job.done(sync->job.context, result->error, detail);
+	free(detail);
+}
+
+/* ---- steps ---- */
+
+/* In a user namespace the kernel doesn't tell whether it has the legacy tables, so cleaning up has to try; a
+ * kernel without them holds nothing of ours either. */
+static bool means_nothing_there(const struct sync *sync, const struct tool_result *result)
+{
+	return result->error == -EIO && !sync->job.rules && sync->state != RESTORE &&
+	       sync->job.tools->kind == STEERING_TOOL_LEGACY;
+}
+
+static void on_tool_done(void *context, const struct tool_result *result)
+{
+	struct sync *sync = context;
+
+	tool_run_free(sync->run);
+	sync->run = NULL;
+	if (result->error < 0 && !means_nothing_there(sync, result)) {
+		fail(sync, result);
+		return;
+	}
+	if (sync->state != RESTORE && result->error == 0)
+		sync->saved[sync->state] = mem_strdup(result->out);
+	sync->state++;
+	step(sync);
+}
+
+static void run_tool(struct sync *sync, const char *const argv[], const char *input)
+{
+	const struct tool_job job = {
+		.argv = argv,
+		.input = input,
+		.lock_fd = sync->job.tools->lock_fd,
+		.timeout_ms = sync->job.timeout_ms,
+		.done = on_tool_done,
+		.context = sync,
+	};
+	struct tool_result failed = {.out = "", .err = ""};
+
+	failed.error = tool_run_start(&sync->run, sync->job.base, &job);
+	if (failed.error < 0)
+		fail(sync, &failed);
+}
+
+/* True if there is nothing in the table to be removed, and looking would load it. */
+static bool table_is_unused(const struct sync *sync, const char *table)
+{
+	return !sync->job.rules && sync->job.tools->kind == STEERING_TOOL_LEGACY &&
+	       !host_legacy_table_loaded(table);
+}
+
+static void step_save(struct sync *sync, const char *table)
+{
+	const char *const argv[] = {sync->job.tools->save, "-t", table, NULL};
+
+	if (!table_is_unused(sync, table)) {
+		run_tool(sync, argv, NULL);
+		return;
+	}
+	sync->state++;
+	step(sync);
+}
+
+static void step_restore(struct sync *sync)
+{
+	const char *const argv[] = {sync->job.tools->restore, "--noflush", "-w", LOCK_WAIT_SECONDS, NULL};
+	const struct steering_saved saved = {
+		.nat = sync->saved[SAVE_NAT], .filter = sync->saved[SAVE_FILTER]};
+
+	sync->text = sync->job.rules ? steering_iptables_render(sync->job.rules, &saved)
+				     : steering_iptables_render_cleanup(&saved);
+	if (sync->text[0]) {
+		run_tool(sync, argv, sync->text);
+		return;
+	}
+	sync->state++;
+	step(sync);
+}
+
+static void step(struct sync *sync)
+{
+	switch (sync->state) {
+	case SAVE_NAT:
+		step_save(sync, "nat");
+		break;
+	case SAVE_FILTER:
+		step_save(sync, "filter");
+		break;
+	case RESTORE:
+		step_restore(sync);
+		break;
+	case DONE:
+		sync->job.done(sync->job.context, 0, NULL);
+		break;
+	}
+}
+
+static void on_start(evutil_socket_t fd, short what, void *context)
+{
+	(void)fd;
+	(void)what;
+	step(context);
+}
+
+struct sync *sync_start(const struct sync_job *job)
+{
+	struct sync *sync = mem_calloc(1, sizeof(*sync));
+
+	sync->job = *job;
+	/* From the loop, so that done is never called before the caller has the sync. */
+	sync->step_event = evtimer_new(job->base, on_start, sync);
+	if (!sync->step_event || evtimer_add(sync->step_event, &(struct timeval){0}) < 0) {
+		sync_free(sync);
+		return NULL;
+	}
+	return sync;
+}
+
+void sync_free(struct sync *sync)
+{
+	if (!sync)
+		return;
+	tool_run_free(sync->run);
+	if (sync->step_event)
+		event_free(sync->step_event);
+	free(sync->saved[SAVE_NAT]);
+	free(sync->saved[SAVE_FILTER]);
+	free(sync->text);
+	free(sync);
+}
