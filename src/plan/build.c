@@ -86,8 +86,8 @@ static void build_port(struct plan *plan, const struct model_snapshot *snapshot,
 		add_portals(plan, listener, service, port);
 		if (listener->portal_count > 0) {
 			plan_choose_endpoints(listener, snapshot, service, port);
-			*(struct plan_listener **)plan_array_append(
-				&plan->listeners, &plan->listener_count, sizeof(listener)) = listener;
+			*(struct plan_listener **)plan_array_append(&plan->listeners, &plan->listener_count,
+				sizeof(struct plan_listener *)) = listener;
 		} else {
 			plan_listener_free(listener);
 		}

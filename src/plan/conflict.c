@@ -22,9 +22,15 @@ struct claim {
 	UT_hash_handle hh;
 };
 
+struct claims {
+	struct claim *table;
+	struct claim *entries; /* room for every portal of the plan */
+	size_t count;
+};
+
 /* Returns the key of the listener that has the portal already, or NULL after claiming it. */
 static const char *claim_portal(
-	struct claim **claims, const struct plan_listener *listener, const struct plan_portal *portal)
+	struct claims *claims, const struct plan_listener *listener, const struct plan_portal *portal)
 {
 	struct claim_key key = {
 		.addr = portal->at.addr,
@@ -34,13 +40,13 @@ static const char *claim_portal(
 	};
 	struct claim *claim;
 
-	HASH_FIND(hh, *claims, &key, sizeof(key), claim);
+	HASH_FIND(hh, claims->table, &key, sizeof(key), claim);
 	if (claim)
 		return claim->owner;
-	claim = mem_calloc(1, sizeof(*claim));
+	claim = &claims->entries[claims->count++];
 	claim->key = key;
 	claim->owner = listener->key;
-	HASH_ADD(hh, *claims, key, sizeof(key), claim);
+	HASH_ADD(hh, claims->table, key, sizeof(key), claim);
 	return NULL;
 }
 
@@ -58,7 +64,7 @@ static char *conflict_text(
 
 /* Leaves the listener with the portals that nobody claimed before. Returns what it lost and to whom, which
  * the caller frees; NULL if nothing. */
-static char *settle_listener(struct claim **claims, struct plan_listener *listener)
+static char *settle_listener(struct claims *claims, struct plan_listener *listener)
 {
 	char *lost = NULL;
 	size_t kept = 0;
@@ -75,14 +81,13 @@ static char *settle_listener(struct claim **claims, struct plan_listener *listen
 	return lost;
 }
 
-static void claims_free(struct claim *claims)
+static struct claims claims_for(const struct plan *plan)
 {
-	struct claim *claim, *next;
+	size_t portals = 0;
 
-	HASH_ITER (hh, claims, claim, next) {
-		HASH_DEL(claims, claim);
-		free(claim);
-	}
+	for (size_t i = 0; i < plan->listener_count; i++)
+		portals += plan->listeners[i]->portal_count;
+	return (struct claims){.entries = mem_calloc(portals, sizeof(struct claim))};
 }
 
 /* True for a second listener of one key: what a source lets through only by mistake. */
@@ -93,7 +98,7 @@ static bool same_key_before(const struct plan *plan, size_t kept, const struct p
 
 void plan_settle_conflicts(struct plan *plan)
 {
-	struct claim *claims = NULL;
+	struct claims claims = claims_for(plan);
 	size_t kept = 0;
 
 	for (size_t i = 0; i < plan->listener_count; i++) {
@@ -112,5 +117,6 @@ void plan_settle_conflicts(struct plan *plan)
 		plan_listener_free(listener);
 	}
 	plan->listener_count = kept;
-	claims_free(claims);
+	HASH_CLEAR(hh, claims.table);
+	free(claims.entries);
 }
