@@ -16,7 +16,7 @@ typedef int files_fn(void *context, const char *name, int fd, int error);
 /* Calls fn for path if it is a regular file, or for each file in it whose name ends in .yaml, .yml or .json
  * if it is a directory: sorted by name, without descending, without names that begin with a dot, following
  * symbolic links (as in a ConfigMap's volume). What is neither, or cannot be opened, comes as an error. "-"
- * stands for standard input. Returns what fn returned last, or 0. */
+ * stands for standard input, which stays open. Returns what fn returned last, or 0. */
 int files_collect(const char *path, files_fn *fn, void *context);
 
 /* Reads the whole file into fresh memory, ended by a NUL that does not count. Returns 0, -EFBIG if it has

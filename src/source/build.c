@@ -13,6 +13,9 @@
 #include "source/names.h"
 #include "source/set.h"
 
+/* Among so many Pods the one is looked for that a selector nearly meets. */
+#define NEAREST_MAX_PODS 500
+
 /* What is known while one Service is built. */
 struct build {
 	struct set *set;
@@ -122,7 +125,7 @@ static const struct set_pod *nearest_pod(const struct build *build, const struct
 	const struct set_pod *nearest = NULL;
 	size_t best = 0;
 
-	for (size_t i = 0; i < build->pod_count; i++) {
+	for (size_t i = 0; i < build->pod_count && i < NEAREST_MAX_PODS; i++) {
 		size_t score = 0;
 
 		for (size_t j = 0; j < selector->count; j++) {

@@ -21,6 +21,18 @@ static int label_cmp(const void *a, const void *b)
 	return strcmp(((const struct label *)a)->key, ((const struct label *)b)->key);
 }
 
+static uint32_t hash_label(const char *key, const char *value)
+{
+	uint32_t hash = 0x811c9dc5;
+
+	for (; *key; key++)
+		hash = (hash ^ (unsigned char)*key) * 0x01000193;
+	hash = (hash ^ '=') * 0x01000193;
+	for (; *value; value++)
+		hash = (hash ^ (unsigned char)*value) * 0x01000193;
+	return hash;
+}
+
 struct labels labels_from(const struct doc_node *map)
 {
 	struct labels labels = {0};
@@ -34,6 +46,7 @@ struct labels labels_from(const struct doc_node *map)
 
 		labels.list[i].key = mem_strdup(map->pairs[i].key);
 		labels.list[i].value = mem_strdup(value->kind == DOC_STRING ? value->text : "");
+		labels.list[i].hash = hash_label(labels.list[i].key, labels.list[i].value);
 	}
 	qsort(labels.list, labels.count, sizeof(*labels.list), label_cmp);
 	return labels;
@@ -73,15 +86,23 @@ char *labels_format(const struct labels *labels)
 	return text;
 }
 
+static bool has_label(const struct labels *labels, const struct label *wanted)
+{
+	for (size_t i = 0; i < labels->count; i++) {
+		const struct label *label = &labels->list[i];
+
+		if (label->hash == wanted->hash && strcmp(label->key, wanted->key) == 0)
+			return strcmp(label->value, wanted->value) == 0;
+	}
+	return false;
+}
+
 size_t labels_matching(const struct labels *wanted, const struct labels *have)
 {
 	size_t matching = 0;
 
-	for (size_t i = 0; i < wanted->count; i++) {
-		const char *value = labels_get(have, wanted->list[i].key);
-
-		matching += value && strcmp(value, wanted->list[i].value) == 0;
-	}
+	for (size_t i = 0; i < wanted->count; i++)
+		matching += has_label(have, &wanted->list[i]);
 	return matching;
 }
 

@@ -13,6 +13,7 @@
 
 struct label {
 	char *key, *value;
+	uint32_t hash; /* of both: nearly all comparisons end here, and a cluster has very many */
 };
 
 /* Sorted by key. */
