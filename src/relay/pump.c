@@ -197,7 +197,7 @@ static enum progress peek_some(struct pumping *pump)
 		return sink_failed(pump, errno);
 	count_read(pump, (size_t)sent);
 	/* Takes away what was sent, without copying it once more. */
-	if (recv(pump->source, NULL, (size_t)sent, MSG_TRUNC) != sent)
+	if (recv(pump->source, buffer, (size_t)sent, MSG_TRUNC) != sent)
 		return abandon(pump);
 	if (sent < got)
 		return sink_failed(pump, EAGAIN);

@@ -45,6 +45,9 @@ struct rig_options {
 /* Starts the relays and gives them one listener, without backends. */
 void rig_start(struct rig *rig, const struct rig_options *options);
 
+/* False under valgrind, which does not let a process lower its hard limit. */
+bool rig_can_limit_fds(void);
+
 /* Closes the channels and waits; asserts that every relay exits with 0. */
 void rig_stop(struct rig *rig);
 
