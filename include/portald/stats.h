@@ -29,6 +29,8 @@ enum stats_failure {
 	STATS_FAIL_ALL_BACKENDS, /* connection: every endpoint was tried in vain */
 	STATS_FAIL_NOT_STEERED,  /* connection: came to the proxy port directly */
 	STATS_FAIL_DESCRIPTORS,  /* connection: refused for want of descriptors */
+	STATS_FAIL_FLOWS,        /* UDP flow: given up because there were too many */
+	STATS_FAIL_DATAGRAM,     /* UDP datagram: lost here; a buffer was full, or it was too big for the path */
 	STATS_FAILURES
 };
 
@@ -49,6 +51,7 @@ struct stats_listener_counters {
 	_Atomic uint64_t bytes_in;  /* client to backend */
 	_Atomic uint64_t bytes_out; /* backend to client */
 	_Atomic uint64_t retries;   /* attempts after the first of a connection */
+	_Atomic uint64_t datagrams_in, datagrams_out; /* UDP */
 	_Atomic uint64_t failures[STATS_FAILURES];
 };
 
