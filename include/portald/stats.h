@@ -21,16 +21,21 @@
 
 /* Why a connection ended without having been served, or an attempt failed. */
 enum stats_failure {
-	STATS_FAIL_REFUSED,      /* attempt: the backend refused */
-	STATS_FAIL_UNREACHABLE,  /* attempt: no route, host or network unreachable */
-	STATS_FAIL_TIMEOUT,      /* attempt: no answer within the attempt's limit */
-	STATS_FAIL_RESOURCES,    /* attempt: out of descriptors, memory or local ports */
-	STATS_FAIL_NO_BACKEND,   /* connection: the Service has no usable endpoint */
-	STATS_FAIL_ALL_BACKENDS, /* connection: every endpoint was tried in vain */
-	STATS_FAIL_NOT_STEERED,  /* connection: came to the proxy port directly */
-	STATS_FAIL_DESCRIPTORS,  /* connection: refused for want of descriptors */
-	STATS_FAIL_FLOWS,        /* UDP flow: given up because there were too many */
-	STATS_FAIL_DATAGRAM,     /* UDP datagram: lost here; a buffer was full, or it was too big for the path */
+	STATS_FAIL_REFUSED,       /* attempt: the backend refused */
+	STATS_FAIL_UNREACHABLE,   /* attempt: no route, host or network unreachable */
+	STATS_FAIL_TIMEOUT,       /* attempt: no answer within the attempt's limit */
+	STATS_FAIL_RESOURCES,     /* attempt: out of descriptors, memory or local ports */
+	STATS_FAIL_NO_BACKEND,    /* connection: the Service has no usable endpoint */
+	STATS_FAIL_ALL_BACKENDS,  /* connection: every endpoint was tried in vain */
+	STATS_FAIL_NOT_STEERED,   /* connection: came to the proxy port directly */
+	STATS_FAIL_DESCRIPTORS,   /* connection: refused for want of descriptors */
+	STATS_FAIL_SOURCE_RANGE,  /* connection: the client is in none of the source ranges */
+	STATS_FAIL_QUEUE_FULL,    /* connection: beyond max_connections and the queue */
+	STATS_FAIL_QUEUE_TIMEOUT, /* connection: waited in the queue in vain */
+	STATS_FAIL_IDLE,          /* connection: reset, no byte came for too long */
+	STATS_FAIL_REMOVED,       /* connection: reset, its endpoint is gone */
+	STATS_FAIL_FLOWS,         /* UDP flow: given up because there were too many */
+	STATS_FAIL_DATAGRAM,      /* UDP datagram: lost; a buffer was full, or it was too big for the path */
 	STATS_FAILURES
 };
 
@@ -47,7 +52,8 @@ struct stats_backend_shared {
 /* One relay's own counters of a listener. */
 struct stats_listener_counters {
 	_Atomic uint64_t accepted;
-	_Atomic uint64_t active;
+	_Atomic uint64_t active;    /* without those that are queued */
+	_Atomic uint64_t queued;    /* waiting for others to end, because of max_connections */
 	_Atomic uint64_t bytes_in;  /* client to backend */
 	_Atomic uint64_t bytes_out; /* backend to client */
 	_Atomic uint64_t retries;   /* attempts after the first of a connection */
@@ -58,7 +64,7 @@ struct stats_listener_counters {
 /* One relay's own counters of a backend. */
 struct stats_backend_counters {
 	_Atomic uint64_t connections;
-	_Atomic uint64_t active;
+	_Atomic uint64_t active; /* dialing ones too */
 	_Atomic uint64_t failures;
 };
 
@@ -91,6 +97,14 @@ static inline void stats_add(_Atomic uint64_t *counter, uint64_t amount)
 	uint64_t value = atomic_load_explicit(counter, memory_order_relaxed);
 
 	atomic_store_explicit(counter, value + amount, memory_order_relaxed);
+}
+
+/* Takes one off such a counter; never below zero, whatever a slot's former owner left. */
+static inline void stats_drop(_Atomic uint64_t *counter)
+{
+	uint64_t value = atomic_load_explicit(counter, memory_order_relaxed);
+
+	atomic_store_explicit(counter, value > 0 ? value - 1 : 0, memory_order_relaxed);
 }
 
 #endif

@@ -35,6 +35,20 @@ void backends_unref(struct backends *backends)
 		free(backends);
 }
 
+void backends_finish(struct backends *backends)
+{
+	backends->equal = true;
+}
+
+int64_t backends_find(const struct backends *backends, uint32_t slot)
+{
+	for (uint32_t i = 0; i < backends->count; i++) {
+		if (backends->entries[i].slot == slot)
+			return i;
+	}
+	return -1;
+}
+
 /* ---- what a connection has tried ---- */
 
 static bool bit_get(const uint64_t *words, uint32_t index)
@@ -129,10 +143,13 @@ static bool pick_any(
 	return false;
 }
 
-bool pick_next(struct stats *stats, uint32_t listener_slot, const struct backends *backends,
-	const struct tried *tried, int64_t now_ms, struct picked *out)
+bool pick_next(const struct pick_request *request, struct picked *out)
 {
-	struct stats_listener_shared *shared = stats_listener_shared(stats, listener_slot);
+	struct stats *stats = request->stats;
+	const struct backends *backends = request->backends;
+	const struct tried *tried = request->tried;
+	int64_t now_ms = request->now_ms;
+	struct stats_listener_shared *shared = stats_listener_shared(stats, request->listener_slot);
 	uint32_t count = backends->count, index = 0;
 
 	if (count == 0 || (tried && tried->marked >= count))
@@ -150,6 +167,23 @@ bool pick_next(struct stats *stats, uint32_t listener_slot, const struct backend
 			return true;
 	}
 	return pick_any(backends, tried, index, out);
+}
+
+bool pick_wants_client(const struct service_options *options)
+{
+	return options->scheduler == SCHEDULER_SH || options->affinity_timeout_s > 0;
+}
+
+/* ---- load ---- */
+
+void pick_hold(struct stats *stats, uint32_t relay, uint32_t backend_slot)
+{
+	stats_add(&stats_backend(stats, relay, backend_slot)->active, 1);
+}
+
+void pick_release(struct stats *stats, uint32_t relay, uint32_t backend_slot)
+{
+	stats_drop(&stats_backend(stats, relay, backend_slot)->active);
 }
 
 /* ---- outcomes ---- */

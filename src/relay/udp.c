@@ -1,11 +1,11 @@
-/* Owns the moving of datagrams: in batches from a listener's socket to the flows, and in batches from the flows
- * out of the listener's socket. Runs in every relay.
+/* Owns the moving of datagrams: in batches from a listener's socket to the flows, and in batches from the
+ * flows out of the listener's socket. Runs in every relay.
  *
- * Sockets are edge-triggered. One that was not emptied stays in its list (listeners: readable, flows: ready), and
- * each gets a bounded share of a turn, so that neither a burst stops the reading nor a flood starves TCP.
+ * Sockets are edge-triggered. One that was not emptied stays in its list (listeners: readable, flows: ready),
+ * and each gets a bounded share of a turn, so that neither a burst stops the reading nor a flood starves TCP.
  *
- * Answers wait in the buffers that they were received in until there are enough of them, another listener's comes
- * or all have been read; so a turn's answers to many clients cost one call. The same buffers take in
+ * Answers wait in the buffers that they were received in until there are enough of them, another listener's
+ * comes or all have been read; so a turn's answers to many clients cost one call. The same buffers take in
  * what clients send, which is forwarded before the first answer is read.
  */
 #include <errno.h>
@@ -22,8 +22,8 @@
 /* Datagrams read from one flow in a turn. */
 #define FLOW_DATAGRAMS_A_TURN 8
 
-/* Buffers begin at different places of a page: otherwise the first lines of all would compete for the same few
- * places of the processor's caches. */
+/* Buffers begin at different places of a page: otherwise the first lines of all would compete for the same
+ * few places of the processor's caches. */
 #define BUFFER_STRIDE (UDP_BUFFER_BYTES + 3 * 64)
 
 static uint8_t *buffer_at(const struct udp *udp, unsigned index)
@@ -137,7 +137,8 @@ static void out_flush(struct udp *udp)
 static void out_prepare(struct udp *udp, unsigned index)
 {
 	udp->out.pieces[index].iov_len = UDP_BUFFER_BYTES;
-	udp->out.messages[index].msg_hdr = (struct msghdr){.msg_iov = &udp->out.pieces[index], .msg_iovlen = 1};
+	udp->out.messages[index].msg_hdr =
+		(struct msghdr){.msg_iov = &udp->out.pieces[index], .msg_iovlen = 1};
 }
 
 static void out_address(struct udp *udp, const struct udp_flow *flow, unsigned index)
@@ -201,15 +202,15 @@ static void read_flow(struct relay *relay, struct udp_flow *flow)
 
 static void run_flows(struct relay *relay)
 {
-	struct udp_flow *flow, *last = STAILQ_LAST(&relay->udp->ready, udp_flow, link);
+	struct udp_flow_list flows = STAILQ_HEAD_INITIALIZER(flows);
+	struct udp_flow *flow;
 
-	/* Those that are queued again in between stand behind the mark. */
-	while ((flow = STAILQ_FIRST(&relay->udp->ready)) != NULL) {
-		STAILQ_REMOVE_HEAD(&relay->udp->ready, link);
+	/* Those that are queued again in between get their turn later. */
+	STAILQ_CONCAT(&flows, &relay->udp->ready);
+	while ((flow = STAILQ_FIRST(&flows)) != NULL) {
+		STAILQ_REMOVE_HEAD(&flows, link);
 		flow->ready = false;
 		read_flow(relay, flow);
-		if (flow == last)
-			break;
 	}
 	out_flush(relay->udp);
 }
@@ -357,7 +358,8 @@ static void init_batches(struct udp *udp)
 int udp_init(struct relay *relay, uint32_t max_flows)
 {
 	struct udp *udp = calloc(1, sizeof(*udp));
-	uint32_t half = relay->fd_limit > relay->fds_elsewhere ? (relay->fd_limit - relay->fds_elsewhere) / 2 : 0;
+	uint32_t half =
+		relay->fd_limit > relay->fds_elsewhere ? (relay->fd_limit - relay->fds_elsewhere) / 2 : 0;
 
 	if (!udp)
 		return -ENOMEM;

@@ -149,9 +149,9 @@ struct udp {
 	struct udp_ports readable;
 	struct udp_flow_list ready, graveyard;
 	size_t kept_bytes;
-	uint8_t *buffers;             /* shared by both directions, which never use them at the same time */
-	struct udp_batch in;          /* from clients */
-	struct udp_batch out;         /* answers that wait for their call, all of one listener */
+	uint8_t *buffers;              /* shared by both directions, which never use them at the same time */
+	struct udp_batch in;           /* from clients */
+	struct udp_batch out;          /* answers that wait for their call, all of one listener */
 	struct listener *out_listener; /* its */
 	unsigned out_count;
 };

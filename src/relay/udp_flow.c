@@ -3,15 +3,11 @@
  *   standing      event                                    next
  *   UNANSWERED    the backend answers                      ANSWERED
  *   ANSWERED      the client goes on                       ESTABLISHED
- *   any           the backend's port is unreachable        another backend, which gets the last datagram if that
- *                                                          was not answered; UNANSWERED. None left: closed
- *   any           the client goes on, the endpoint is      the same with that datagram
- *                 no longer one of the Service
- *   UNANSWERED    nobody has spoken for the first timeout  closed
- *   others        nobody has spoken for the idle timeout   closed
- *   any           the relay has too many flows, and this   closed
- *                 one is worth least (udp_queue.c)
- *   any           the listener is closed                   closed
+ *   any           the backend's port is unreachable        another backend, which gets the last datagram if
+ * that was not answered; UNANSWERED. None left: closed any           the client goes on, the endpoint is the
+ * same with that datagram no longer one of the Service UNANSWERED    nobody has spoken for the first timeout
+ * closed others        nobody has spoken for the idle timeout   closed any           the relay has too many
+ * flows, and this   closed one is worth least (udp_queue.c) any           the listener is closed closed
  *
  * A datagram that cannot be sent on is lost, as it may be on any network, and counted.
  */
@@ -83,14 +79,6 @@ static void kept_set(struct udp *udp, struct udp_flow *flow, const uint8_t *data
 
 /* ---- the backend ---- */
 
-/* A counter that this process alone writes; never below zero, whatever a slot's former owner left. */
-static void stats_drop(_Atomic uint64_t *counter)
-{
-	uint64_t value = atomic_load_explicit(counter, memory_order_relaxed);
-
-	atomic_store_explicit(counter, value > 0 ? value - 1 : 0, memory_order_relaxed);
-}
-
 static const struct backend *backend_of(const struct udp_flow *flow)
 {
 	return &flow->backends->entries[flow->picked.index];
@@ -126,7 +114,7 @@ static void backend_leave(struct relay *relay, struct udp_flow *flow)
 	if (flow->fd < 0)
 		return;
 	probe_end(relay, flow);
-	stats_drop(&counters_of(relay, flow)->active);
+	pick_release(relay->stats, relay->index, backend_of(flow)->slot);
 	close(flow->fd);
 	flow->fd = -1;
 }
@@ -150,7 +138,7 @@ static int backend_connect(struct relay *relay, struct udp_flow *flow)
 		flow->dialed_ms = relay->now_ms;
 		flow->standing = UDP_UNANSWERED;
 		stats_add(&counters_of(relay, flow)->connections, 1);
-		stats_add(&counters_of(relay, flow)->active, 1);
+		pick_hold(relay->stats, relay->index, backend_of(flow)->slot);
 		return 0;
 	}
 	error = errno;
@@ -177,7 +165,18 @@ static void backend_failed(struct relay *relay, struct udp_flow *flow, int error
 
 static bool backend_pick(struct relay *relay, struct udp_flow *flow)
 {
-	return pick_next(relay->stats, flow->listener->slot, flow->backends, flow->tried, relay->now_ms,
+	return pick_next(
+		&(struct pick_request){
+			.stats = relay->stats,
+			.relay = relay->index,
+			.listener_slot = flow->listener->slot,
+			.options = &flow->listener->options,
+			.backends = flow->backends,
+			.tried = flow->tried,
+			.client = &flow->key.client,
+			.portal = &flow->key.local,
+			.now_ms = relay->now_ms,
+		},
 		&flow->picked);
 }
 
@@ -353,28 +352,22 @@ bool udp_flow_failed(struct relay *relay, struct udp_flow *flow, int error)
 	return false;
 }
 
-/* The same backend among those that the listener has now, if it is. */
-static bool backend_still_there(const struct udp_flow *flow, uint32_t *index)
+/* The same backend among those that the listener has now; -1 if it is no longer one of them. */
+static int64_t backend_now(const struct udp_flow *flow)
 {
 	const struct backends *fresh = flow->listener->backends;
 	const struct backend *own = backend_of(flow);
+	int64_t index = fresh ? backends_find(fresh, own->slot) : -1;
 
-	for (uint32_t i = 0; fresh && i < fresh->count; i++) {
-		if (fresh->entries[i].slot == own->slot && addr_port_equal(&fresh->entries[i].at, &own->at)) {
-			*index = i;
-			return true;
-		}
-	}
-	return false;
+	return index >= 0 && addr_port_equal(&fresh->entries[index].at, &own->at) ? index : -1;
 }
 
 /* The listener's backends have been replaced. False if the flow was closed. */
 static bool flow_renew(struct relay *relay, struct udp_flow *flow)
 {
-	uint32_t index = 0;
-	bool stays = backend_still_there(flow, &index);
+	int64_t index = backend_now(flow);
 
-	if (!stays) {
+	if (index < 0) {
 		backend_leave(relay, flow);
 		kept_clear(relay->udp, flow);
 	}
@@ -382,8 +375,10 @@ static bool flow_renew(struct relay *relay, struct udp_flow *flow)
 		udp_flow_close(relay, flow);
 		return false;
 	}
-	flow->picked.index = index;
-	return stays || flow_move(relay, flow);
+	if (index < 0)
+		return flow_move(relay, flow);
+	flow->picked.index = (uint32_t)index;
+	return true;
 }
 
 static void note_client(struct relay *relay, struct udp_flow *flow)

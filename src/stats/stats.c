@@ -23,8 +23,8 @@
 #define LINE_BYTES ((size_t)64)
 #define PAGES(bytes) (((bytes) + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES)
 
-/* Two cache lines, so that neighbours in the hot path share none. */
-#define LISTENER_STRIDE ((size_t)128)
+/* Whole cache lines, so that neighbours in the hot path share none. */
+#define LISTENER_STRIDE ((size_t)256)
 
 #define LISTENERS_AT PAGE_BYTES
 #define BACKENDS_AT (LISTENERS_AT + PAGES(STATS_MAX_LISTENERS * LINE_BYTES))
@@ -165,8 +165,10 @@ void stats_relay_reset_active(
 {
 	if (relay >= atomic_load(&stats_header(stats)->relays))
 		return;
-	for (uint32_t i = 0; i < listener_count; i++)
+	for (uint32_t i = 0; i < listener_count; i++) {
 		atomic_store(&listener_counters(stats, relay, i)->active, 0);
+		atomic_store(&listener_counters(stats, relay, i)->queued, 0);
+	}
 	for (uint32_t i = 0; i < backend_count; i++)
 		atomic_store(&backend_counters(stats, relay, i)->active, 0);
 }
