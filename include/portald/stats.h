@@ -15,6 +15,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "portald/addr.h"
+
 #define STATS_MAX_LISTENERS 65536u
 #define STATS_MAX_BACKENDS 262144u
 #define STATS_MAX_RELAYS 64u
@@ -41,7 +43,8 @@ enum stats_failure {
 
 /* Shared by all relays. */
 struct stats_listener_shared {
-	_Atomic uint64_t cursor; /* round-robin: the number of picks so far */
+	_Atomic uint64_t cursor;             /* round-robin: the number of picks so far */
+	_Atomic uint32_t affinity_timeout_s; /* of the last pin: which pins of the listener are expired */
 };
 
 struct stats_backend_shared {
@@ -83,6 +86,11 @@ struct stats_backend_shared *stats_backend_shared(struct stats *stats, uint32_t 
 struct stats_listener_counters *stats_listener(struct stats *stats, uint32_t relay, uint32_t listener);
 struct stats_backend_counters *stats_backend(struct stats *stats, uint32_t relay, uint32_t backend);
 
+/* Connections of all relays. */
+uint64_t stats_listener_active(struct stats *stats, uint32_t listener);
+uint64_t stats_listener_queued(struct stats *stats, uint32_t listener);
+uint64_t stats_backend_active(struct stats *stats, uint32_t backend);
+
 /* Zeroes a slot in all relays' parts, before it is given out again (supervisor). */
 void stats_listener_reset(struct stats *stats, uint32_t listener);
 void stats_backend_reset(struct stats *stats, uint32_t backend);
@@ -90,6 +98,27 @@ void stats_backend_reset(struct stats *stats, uint32_t backend);
 /* Zeroes what a dead relay had active (supervisor, before it starts the next one). */
 void stats_relay_reset_active(
 	struct stats *stats, uint32_t relay, uint32_t listener_count, uint32_t backend_count);
+
+/* ---- session affinity ---- */
+
+/* Which backend a client of a listener is pinned to. A table of fixed size: where it is full, expired pins
+ * make room first, then the oldest. All relays see the same pin at any time. */
+struct stats_pin {
+	uint32_t relay; /* who asks */
+	uint32_t listener;
+	const struct addr *client;
+	uint32_t timeout_s; /* since the last use; applies to pins made before it was changed */
+	int64_t now_ms;
+};
+
+#define STATS_NO_PIN UINT32_MAX
+
+/* The backend's slot, or STATS_NO_PIN. Counts as a use. */
+uint32_t stats_pin_get(struct stats *stats, const struct stats_pin *pin);
+
+/* Pins the client to fresh if it is pinned to old (STATS_NO_PIN: not at all). Returns what it is pinned to
+ * now: another relay may have been faster. */
+uint32_t stats_pin_replace(struct stats *stats, const struct stats_pin *pin, uint32_t old, uint32_t fresh);
 
 /* Adds to a counter that this process alone writes. */
 static inline void stats_add(_Atomic uint64_t *counter, uint64_t amount)
