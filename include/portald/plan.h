@@ -121,7 +121,6 @@ int plan_listener_add_portal(struct plan_listener *listener, const struct plan_p
 int plan_listener_add_backend(
 	struct plan_listener *listener, const struct addr_port *at, uint16_t weight, const char *target);
 int plan_listener_add_source_range(struct plan_listener *listener, const struct addr_prefix *range);
-int plan_listener_add_source_range(struct plan_listener *listener, const struct addr_prefix *range);
 
 /* True if the supervisor would do the same for both: id, and what the next two compare. */
 bool plan_listener_equal(const struct plan_listener *a, const struct plan_listener *b);
