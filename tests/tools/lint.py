@@ -126,7 +126,8 @@ class Lint:
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
             for check, found, took in pool.map(timed, self.jobs):
                 seconds[check] += took
-                if found:
+                # What is wrong in a header is found wherever it is included.
+                if found and found not in outcome[check]:
                     outcome[check].append(found)
         for check, found in outcome.items():
             found[:] = distinct(found)
