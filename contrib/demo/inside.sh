@@ -25,8 +25,8 @@ ask
 echo "  \$ kill green"
 kill "$GREEN_PID"
 ask
-echo "  \$ iptables -t nat -S | grep KUBE"
-iptables -t nat -S | grep KUBE | sed 's/^/    /'
+echo "  \$ iptables -t nat -S | grep KUBE-PORTALS"
+iptables -t nat -S | grep KUBE-PORTALS | sed 's/^/    /'
 echo
 if [ $failed -gt 0 ]; then
 	echo "$failed of 60 requests failed."
