@@ -110,12 +110,14 @@ static uint32_t *carry_backend_slots(struct table *table, struct plan_listener *
 
 static int entry_open(struct table *table, struct table_entry *entry)
 {
-	int rc = listen_open(&entry->socket, entry->record->proto, &table->setup.bind_addr,
-		&table->setup.range, table->setup.relay_count, table->setup.seed++);
+	const struct addr *bind_addr =
+		entry->record->family == ADDR_V6 ? &table->setup.bind_v6 : &table->setup.bind_v4;
+	int rc = listen_open(&entry->socket, entry->record->proto, bind_addr, &table->setup.range,
+		table->setup.relay_count, table->setup.seed++);
 
 	entry->open = rc == 0;
 	if (rc < 0)
-		log_error("cannot open a listener", log_str("service", entry->record->key),
+		log_error("cannot open a listener", log_str("service", entry->record->id),
 			log_errno("error", -rc));
 	else
 		log_v(1, "listener open", log_str("service", entry->record->key),
@@ -130,6 +132,7 @@ static void entry_free(struct table *table, struct table_entry *entry)
 	give_back_backend_slots(table, entry->record, entry->backend_slots);
 	slots_give_back(&table->listener_slots, entry->slot);
 	free(entry->backend_slots);
+	free(entry->claim_errors);
 	plan_listener_free(entry->record);
 	free(entry);
 }
@@ -149,10 +152,27 @@ static struct table_entry *entry_new_take(struct table *table, struct plan_liste
 	entry->slot = slot;
 	entry->backend_slots = carry_backend_slots(table, record, NULL, NULL);
 	entry->record = record;
+	entry->claim_errors = mem_calloc(record->portal_count, sizeof(*entry->claim_errors));
 	entry->kept = true;
 	HASH_ADD_KEYPTR(hh, table->entries, record->id, strlen(record->id), entry);
 	entry_open(table, entry);
 	return entry;
+}
+
+/* What is known of a portal's port stays known while the portal does. */
+static int *carry_claim_errors(
+	const struct plan_listener *fresh, const struct plan_listener *old, const int *errors)
+{
+	int *carried = mem_calloc(fresh->portal_count, sizeof(*carried));
+
+	for (size_t i = 0; i < fresh->portal_count; i++) {
+		for (size_t o = 0; o < old->portal_count; o++) {
+			if (fresh->portals[i].kind == old->portals[o].kind &&
+				addr_port_equal(&fresh->portals[i].at, &old->portals[o].at))
+				carried[i] = errors[o];
+		}
+	}
+	return carried;
 }
 
 static unsigned entry_replace_record_take(
@@ -160,12 +180,15 @@ static unsigned entry_replace_record_take(
 {
 	struct plan_listener *old = entry->record;
 	uint32_t *old_slots = entry->backend_slots;
+	int *old_errors = entry->claim_errors;
 	unsigned change = (plan_listener_same_front(old, record) ? 0 : TABLE_FRONT) |
 			  (plan_listener_same_backends(old, record) ? 0 : TABLE_BACKENDS);
 
 	entry->backend_slots = carry_backend_slots(table, record, old, old_slots);
 	give_back_backend_slots(table, old, old_slots);
 	free(old_slots);
+	entry->claim_errors = carry_claim_errors(record, old, old_errors);
+	free(old_errors);
 	/* The hash points to the id's bytes, which go away with the old record. */
 	HASH_DEL(table->entries, entry);
 	entry->record = record;
@@ -179,8 +202,8 @@ struct table_entry *table_put_take(struct table *table, struct plan_listener *re
 	struct table_entry *entry = table_find(table, record->id);
 
 	*change = TABLE_FRONT | TABLE_BACKENDS;
-	/* Another protocol needs another socket: that is a new listener. */
-	if (entry && entry->record->proto != record->proto) {
+	/* Another protocol or family needs another socket: that is a new listener. */
+	if (entry && (entry->record->proto != record->proto || entry->record->family != record->family)) {
 		table_retire(table, entry);
 		entry = NULL;
 	}

@@ -14,13 +14,15 @@
 #include <unistd.h>
 
 #include "portald/log.h"
+#include "relay/portal.h"
 #include "relay/udp.h"
 
 /* Calls that read one listener in a turn. */
 #define LISTENER_BATCHES_A_TURN 4
 
-/* Datagrams read from one flow in a turn. */
+/* Datagrams read from one flow in a turn if it has had some for that many turns in a row; else one. */
 #define FLOW_DATAGRAMS_A_TURN 8
+#define FLOW_STREAK 2
 
 /* Buffers begin at different places of a page: otherwise the first lines of all would compete for the same
  * few places of the processor's caches. */
@@ -45,11 +47,13 @@ static void in_prepare(struct udp *udp, unsigned index)
 	};
 }
 
-static bool is_admitted(const struct listener *listener, const struct addr *client)
+static bool is_admitted(struct listener *listener, const struct addr *client)
 {
-	(void)listener;
-	(void)client;
-	return true;
+	if (!listener->udp->check_source || portal_admits(&listener->portals[0], listener->source_ranges,
+						    listener->source_range_count, client))
+		return true;
+	listener_count_failure(listener, STATS_FAIL_SOURCE_RANGE);
+	return false;
 }
 
 static void in_take(struct relay *relay, struct listener *listener, unsigned index)
@@ -114,31 +118,31 @@ static void run_listeners(struct relay *relay)
 
 /* ---- to clients ---- */
 
-/* Sends what waits. What the kernel does not take is lost. */
-static void out_flush(struct udp *udp)
-{
-	struct listener *listener = udp->out_listener;
-	unsigned done = 0;
-
-	while (done < udp->out_count) {
-		int sent = sendmmsg(listener->fd, udp->out.messages + done, udp->out_count - done,
-			MSG_DONTWAIT | MSG_NOSIGNAL);
-
-		if (sent < 0 && errno == EINTR)
-			continue;
-		if (sent < 0)
-			listener_count_failure(listener, STATS_FAIL_DATAGRAM);
-		done += sent > 0 ? (unsigned)sent : 1;
-	}
-	udp->out_count = 0;
-}
-
-/* Empty places of the batch receive; those with an answer are addressed to its client. */
+/* A place that can be received into: all from out_count on are. */
 static void out_prepare(struct udp *udp, unsigned index)
 {
 	udp->out.pieces[index].iov_len = UDP_BUFFER_BYTES;
 	udp->out.messages[index].msg_hdr =
 		(struct msghdr){.msg_iov = &udp->out.pieces[index], .msg_iovlen = 1};
+}
+
+/* Sends what waits. What the kernel does not take is lost. */
+static void out_flush(struct udp *udp)
+{
+	unsigned done = 0;
+
+	while (done < udp->out_count) {
+		int sent = sendmmsg(udp->out_listener->fd, udp->out.messages + done, udp->out_count - done,
+			MSG_DONTWAIT | MSG_NOSIGNAL);
+
+		if (sent < 0 && errno == EINTR)
+			continue;
+		if (sent < 0)
+			listener_count_failure(udp->out_listener, STATS_FAIL_DATAGRAM);
+		done += sent > 0 ? (unsigned)sent : 1;
+	}
+	while (udp->out_count > 0)
+		out_prepare(udp, --udp->out_count);
 }
 
 static void out_address(struct udp *udp, const struct udp_flow *flow, unsigned index)
@@ -149,7 +153,6 @@ static void out_address(struct udp *udp, const struct udp_flow *flow, unsigned i
 	udp->out.names[index] = flow->client;
 	header->msg_name = &udp->out.names[index];
 	header->msg_namelen = flow->client_bytes;
-	header->msg_flags = 0;
 	if (!addr_is_any(&flow->listener->udp->bound))
 		return;
 	header->msg_control = &udp->out.controls[index];
@@ -170,45 +173,64 @@ static void out_add(struct relay *relay, struct udp_flow *flow, unsigned count)
 	udp_flow_answered(relay, flow);
 }
 
-/* Makes room for the flow's answers. Returns how many there may be. */
-static unsigned out_reserve(struct udp *udp, const struct udp_flow *flow)
+/* Makes room for count answers of the flow. */
+static void out_reserve(struct udp *udp, const struct udp_flow *flow, unsigned count)
 {
-	if (udp->out_listener != flow->listener || udp->out_count + FLOW_DATAGRAMS_A_TURN > UDP_BATCH)
+	if (udp->out_listener != flow->listener || udp->out_count + count > UDP_BATCH)
 		out_flush(udp);
 	udp->out_listener = flow->listener;
-	for (unsigned i = 0; i < FLOW_DATAGRAMS_A_TURN; i++)
-		out_prepare(udp, udp->out_count + i);
-	return FLOW_DATAGRAMS_A_TURN;
+}
+
+/* Returns how many were received, or a negative errno. */
+static int receive(struct udp *udp, const struct udp_flow *flow, unsigned count)
+{
+	struct mmsghdr *messages = udp->out.messages + udp->out_count;
+	ssize_t got;
+	int received;
+
+	if (count > 1) {
+		received = recvmmsg(flow->fd, messages, count, MSG_DONTWAIT, NULL);
+		return received < 0 ? -errno : received;
+	}
+	got = recv(flow->fd, buffer_at(udp, udp->out_count), UDP_BUFFER_BYTES, MSG_DONTWAIT);
+	if (got < 0)
+		return -errno;
+	messages->msg_len = (unsigned)got;
+	return 1;
+}
+
+static unsigned flow_share(const struct udp *udp, struct udp_flow *flow)
+{
+	bool again = flow->read_turn + 1 == udp->turn;
+
+	flow->read_turn = udp->turn;
+	if (!again)
+		flow->streak = 0;
+	else if (flow->streak < FLOW_STREAK)
+		flow->streak++;
+	return flow->streak < FLOW_STREAK ? 1 : FLOW_DATAGRAMS_A_TURN;
 }
 
 static void read_flow(struct relay *relay, struct udp_flow *flow)
 {
-	struct udp *udp = relay->udp;
-	unsigned room = out_reserve(udp, flow);
-	int count = recvmmsg(flow->fd, udp->out.messages + udp->out_count, room, MSG_DONTWAIT, NULL);
+	unsigned share = flow_share(relay->udp, flow);
+	int count;
 
-	if (count < 0 && errno == EAGAIN)
-		return;
-	if (count < 0) {
-		/* Having told of an error, the socket may have more to say. */
-		if (udp_flow_failed(relay, flow, errno))
-			udp_flow_event(relay, flow);
-		return;
-	}
-	out_add(relay, flow, (unsigned)count);
-	if ((unsigned)count == room)
-		udp_flow_event(relay, flow);
+	out_reserve(relay->udp, flow, share);
+	count = receive(relay->udp, flow, share);
+	if (count >= 0)
+		out_add(relay, flow, (unsigned)count);
+	else
+		udp_flow_failed(relay, flow, -count);
 }
 
 static void run_flows(struct relay *relay)
 {
-	struct udp_flow_list flows = STAILQ_HEAD_INITIALIZER(flows);
+	struct udp_flow_list *ready = &relay->udp->ready;
 	struct udp_flow *flow;
 
-	/* Those that are queued again in between get their turn later. */
-	STAILQ_CONCAT(&flows, &relay->udp->ready);
-	while ((flow = STAILQ_FIRST(&flows)) != NULL) {
-		STAILQ_REMOVE_HEAD(&flows, link);
+	while ((flow = STAILQ_FIRST(ready)) != NULL) {
+		STAILQ_REMOVE_HEAD(ready, link);
 		flow->ready = false;
 		read_flow(relay, flow);
 	}
@@ -237,7 +259,7 @@ void udp_flow_event(struct relay *relay, struct udp_flow *flow)
 
 bool udp_waiting(const struct relay *relay)
 {
-	return !TAILQ_EMPTY(&relay->udp->readable) || !STAILQ_EMPTY(&relay->udp->ready);
+	return !TAILQ_EMPTY(&relay->udp->readable);
 }
 
 void udp_run(struct relay *relay)
@@ -246,6 +268,7 @@ void udp_run(struct relay *relay)
 		run_listeners(relay);
 	if (!STAILQ_EMPTY(&relay->udp->ready))
 		run_flows(relay);
+	relay->udp->turn++;
 }
 
 int64_t udp_next_ms(const struct relay *relay)
@@ -306,6 +329,17 @@ static int set_timeouts(struct udp *udp, struct listener *listener)
 	return 0;
 }
 
+/* Which portal a datagram was sent to is not to be known after redirection: source ranges hold for a listener
+ * as a whole. The plan makes listeners so. */
+static bool all_check_source(const struct listener *listener)
+{
+	bool all = listener->check_destination && listener->portal_count > 0;
+
+	for (size_t i = 0; i < listener->portal_count; i++)
+		all = all && listener->portals[i].check_source;
+	return all;
+}
+
 int udp_port_put(struct relay *relay, struct listener *listener)
 {
 	int rc;
@@ -317,6 +351,7 @@ int udp_port_put(struct relay *relay, struct listener *listener)
 		listener->udp->listener = listener;
 		TAILQ_INIT(&listener->udp->flows);
 	}
+	listener->udp->check_source = all_check_source(listener);
 	rc = learn_bound(listener);
 	return rc < 0 ? rc : set_timeouts(relay->udp, listener);
 }
@@ -352,6 +387,7 @@ static void init_batches(struct udp *udp)
 		udp->in.pieces[i] = (struct iovec){buffer_at(udp, i), UDP_BUFFER_BYTES};
 		udp->out.pieces[i] = udp->in.pieces[i];
 		in_prepare(udp, i);
+		out_prepare(udp, i);
 	}
 }
 
