@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "portald/ipc.h"
@@ -68,6 +69,8 @@ static struct listener *listener_new(struct relay *relay, uint32_t slot)
 	listener->refs = 1;
 	listener->slot = slot;
 	listener->fd = -1;
+	timer_init(&listener->timer, TIMER_OF_LISTENER);
+	TAILQ_INIT(&listener->waiting);
 	listener->counters = stats_listener(relay->stats, relay->index, slot);
 	relay->listeners[slot] = listener;
 	relay->listener_count++;
@@ -85,8 +88,10 @@ static void *copy_array(const void *from, size_t count, size_t size)
 }
 
 /* Takes over all but the socket from the message. */
-static int set_identity(struct listener *listener, const struct ipc_relay_listener *message)
+static int set_identity(
+	struct relay *relay, struct listener *listener, const struct ipc_relay_listener *message)
 {
+	uint32_t idle_ms = listener->options.idle_timeout_ms;
 	struct ipc_relay_portal *portals =
 		copy_array(message->portals, message->portal_count, sizeof(*portals));
 	struct addr_prefix *ranges =
@@ -109,6 +114,12 @@ static int set_identity(struct listener *listener, const struct ipc_relay_listen
 	listener->portal_count = message->portal_count;
 	listener->key = key;
 	listener->check_destination = message->check_destination;
+	listener->wants_portal =
+		message->options.scheduler == SCHEDULER_DH || message->options.proxy_protocol > 0;
+	listener->wants_client = pick_wants_client(&message->options) ||
+				 message->options.proxy_protocol > 0 || message->source_range_count > 0;
+	if (listener->options.idle_timeout_ms != idle_ms)
+		conn_check_idle(relay, listener);
 	return 0;
 }
 
@@ -122,27 +133,37 @@ static void close_socket(struct relay *relay, struct listener *listener)
 	listener->fd = -1;
 }
 
-static int replace_socket(struct relay *relay, struct listener *listener, int fd)
+/* Whether the message can be obeyed: 0 or -errno. */
+static int check(const struct listener *listener, const struct ipc_relay_listener *message)
 {
-	close_socket(relay, listener);
-	listener->fd = fd;
-	return loop_watch_listener(relay, listener);
+	if (message->proto != PROTO_TCP && message->proto != PROTO_UDP)
+		return -EPROTONOSUPPORT;
+	if (message->slot >= STATS_MAX_LISTENERS)
+		return -EPROTO;
+	/* A listener stays what it is. */
+	return listener && (message->proto == PROTO_UDP) != (listener->udp != NULL) ? -EPROTO : 0;
 }
 
 int listener_put(struct relay *relay, const struct ipc_relay_listener *message, int fd)
 {
-	struct listener *listener;
-	int rc = message->proto == PROTO_TCP ? -EPROTO : -EPROTONOSUPPORT;
+	struct listener *listener = table_get(relay, message->slot);
+	socklen_t length = sizeof(listener->domain);
+	int rc = check(listener, message);
 
-	if (message->slot >= STATS_MAX_LISTENERS || message->proto != PROTO_TCP)
-		goto fail;
-	listener = table_get(relay, message->slot);
-	if (!listener)
-		listener = listener_new(relay, message->slot);
-	rc = listener ? set_identity(listener, message) : -ENOMEM;
 	if (rc < 0)
 		goto fail;
-	return replace_socket(relay, listener, fd);
+	if (!listener)
+		listener = listener_new(relay, message->slot);
+	rc = listener ? set_identity(relay, listener, message) : -ENOMEM;
+	if (rc < 0)
+		goto fail;
+	close_socket(relay, listener);
+	listener->fd = fd;
+	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &listener->domain, &length) < 0)
+		return -errno;
+	if (message->proto == PROTO_UDP)
+		rc = udp_port_put(relay, listener);
+	return rc < 0 ? rc : loop_watch_listener(relay, listener);
 fail:
 	close(fd);
 	return rc;
@@ -168,8 +189,10 @@ int listener_set_backends(struct relay *relay, const struct ipc_relay_backends *
 		backends->entries[i] =
 			(struct backend){.at = from->at, .slot = from->slot, .weight = from->weight};
 	}
+	backends_finish(backends);
 	backends_unref(listener->backends);
 	listener->backends = backends;
+	conn_check_removed(relay, listener);
 	return 0;
 }
 
@@ -179,7 +202,9 @@ void listener_close(struct relay *relay, uint32_t slot)
 
 	if (!listener)
 		return;
+	udp_port_close(relay, listener);
 	close_socket(relay, listener);
+	queue_close(relay, listener);
 	relay->listeners[slot] = NULL;
 	relay->listener_count--;
 	/* The accept queue or an event of this turn may still name it. */
