@@ -69,12 +69,13 @@ class App:
         """Its NodePort; without an address: at the node's address towards outside."""
         return lab_module.join(address or self.family.outer_address(), port)
 
-    def fetch(self, namespace, at=None, **options):
+    def fetch(self, namespace, at=None, timeout=4, **options):
         """The name of the pod that answers one new client."""
-        return (peers if self.protocol == "tcp" else udp).fetch(namespace, at or self.at(), **options)
+        return (peers if self.protocol == "tcp" else udp).fetch(
+            namespace, at or self.at(), timeout=timeout, **options)
 
-    def outcome(self, namespace, at=None, **options):
-        return (peers if self.protocol == "tcp" else udp).outcome(namespace, at or self.at(), **options)
+    def outcome(self, namespace, at=None, timeout=4):
+        return (peers if self.protocol == "tcp" else udp).outcome(namespace, at or self.at(), timeout)
 
     def names(self, namespace, at=None, count=6):
         """The names of the pods that answer so many new clients."""
