@@ -47,8 +47,9 @@ def service_of(name, cluster_ips, ports, families="IPv4", labels=None, annotatio
     """A Service with whatever else its spec says. families: "IPv4" or a list."""
     if cluster_ips:
         spec = {"clusterIP": cluster_ips[0], "clusterIPs": list(cluster_ips)} | spec
-    families = [families] if isinstance(families, str) else list(families)
-    spec = {"ipFamilies": families, "ports": ports} | spec
+    if spec.get("type") != "ExternalName":  # which may not have any
+        spec["ipFamilies"] = [families] if isinstance(families, str) else list(families)
+    spec = {"ports": ports} | spec
     made = {"apiVersion": "v1", "kind": "Service", "metadata": _meta(name, labels, annotations), "spec": spec}
     return made | ({"status": status} if status else {})
 
