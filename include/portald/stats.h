@@ -15,26 +15,34 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "portald/addr.h"
+
 #define STATS_MAX_LISTENERS 65536u
 #define STATS_MAX_BACKENDS 262144u
 #define STATS_MAX_RELAYS 64u
 
 /* Why a connection ended without having been served, or an attempt failed. */
 enum stats_failure {
-	STATS_FAIL_REFUSED,      /* attempt: the backend refused */
-	STATS_FAIL_UNREACHABLE,  /* attempt: no route, host or network unreachable */
-	STATS_FAIL_TIMEOUT,      /* attempt: no answer within the attempt's limit */
-	STATS_FAIL_RESOURCES,    /* attempt: out of descriptors, memory or local ports */
-	STATS_FAIL_NO_BACKEND,   /* connection: the Service has no usable endpoint */
-	STATS_FAIL_ALL_BACKENDS, /* connection: every endpoint was tried in vain */
-	STATS_FAIL_NOT_STEERED,  /* connection: came to the proxy port directly */
-	STATS_FAIL_DESCRIPTORS,  /* connection: refused for want of descriptors */
+	STATS_FAIL_REFUSED,       /* attempt: the backend refused */
+	STATS_FAIL_UNREACHABLE,   /* attempt: no route, host or network unreachable */
+	STATS_FAIL_TIMEOUT,       /* attempt: no answer within the attempt's limit */
+	STATS_FAIL_RESOURCES,     /* attempt: out of descriptors, memory or local ports */
+	STATS_FAIL_NO_BACKEND,    /* connection: the Service has no usable endpoint */
+	STATS_FAIL_ALL_BACKENDS,  /* connection: every endpoint was tried in vain */
+	STATS_FAIL_NOT_STEERED,   /* connection: came to the proxy port directly */
+	STATS_FAIL_DESCRIPTORS,   /* connection: refused for want of descriptors */
+	STATS_FAIL_SOURCE_RANGE,  /* connection: the client is in none of the source ranges */
+	STATS_FAIL_QUEUE_FULL,    /* connection: beyond max_connections and the queue */
+	STATS_FAIL_QUEUE_TIMEOUT, /* connection: waited in the queue in vain */
+	STATS_FAIL_IDLE,          /* connection: reset, no byte came for too long */
+	STATS_FAIL_REMOVED,       /* connection: reset, its endpoint is gone */
 	STATS_FAILURES
 };
 
 /* Shared by all relays. */
 struct stats_listener_shared {
-	_Atomic uint64_t cursor; /* round-robin: the number of picks so far */
+	_Atomic uint64_t cursor;             /* round-robin: the number of picks so far */
+	_Atomic uint32_t affinity_timeout_s; /* of the last pin: which pins of the listener are expired */
 };
 
 struct stats_backend_shared {
@@ -45,7 +53,8 @@ struct stats_backend_shared {
 /* One relay's own counters of a listener. */
 struct stats_listener_counters {
 	_Atomic uint64_t accepted;
-	_Atomic uint64_t active;
+	_Atomic uint64_t active;    /* without those that are queued */
+	_Atomic uint64_t queued;    /* waiting for others to end, because of max_connections */
 	_Atomic uint64_t bytes_in;  /* client to backend */
 	_Atomic uint64_t bytes_out; /* backend to client */
 	_Atomic uint64_t retries;   /* attempts after the first of a connection */
@@ -55,7 +64,7 @@ struct stats_listener_counters {
 /* One relay's own counters of a backend. */
 struct stats_backend_counters {
 	_Atomic uint64_t connections;
-	_Atomic uint64_t active;
+	_Atomic uint64_t active; /* dialing ones too */
 	_Atomic uint64_t failures;
 };
 
@@ -74,6 +83,11 @@ struct stats_backend_shared *stats_backend_shared(struct stats *stats, uint32_t 
 struct stats_listener_counters *stats_listener(struct stats *stats, uint32_t relay, uint32_t listener);
 struct stats_backend_counters *stats_backend(struct stats *stats, uint32_t relay, uint32_t backend);
 
+/* Connections of all relays. */
+uint64_t stats_listener_active(struct stats *stats, uint32_t listener);
+uint64_t stats_listener_queued(struct stats *stats, uint32_t listener);
+uint64_t stats_backend_active(struct stats *stats, uint32_t backend);
+
 /* Zeroes a slot in all relays' parts, before it is given out again (supervisor). */
 void stats_listener_reset(struct stats *stats, uint32_t listener);
 void stats_backend_reset(struct stats *stats, uint32_t backend);
@@ -82,12 +96,41 @@ void stats_backend_reset(struct stats *stats, uint32_t backend);
 void stats_relay_reset_active(
 	struct stats *stats, uint32_t relay, uint32_t listener_count, uint32_t backend_count);
 
+/* ---- session affinity ---- */
+
+/* Which backend a client of a listener is pinned to. A table of fixed size: where it is full, expired pins
+ * make room first, then the oldest. All relays see the same pin at any time. */
+struct stats_pin {
+	uint32_t relay; /* who asks */
+	uint32_t listener;
+	const struct addr *client;
+	uint32_t timeout_s; /* since the last use; applies to pins made before it was changed */
+	int64_t now_ms;
+};
+
+#define STATS_NO_PIN UINT32_MAX
+
+/* The backend's slot, or STATS_NO_PIN. Counts as a use. */
+uint32_t stats_pin_get(struct stats *stats, const struct stats_pin *pin);
+
+/* Pins the client to fresh if it is pinned to old (STATS_NO_PIN: not at all). Returns what it is pinned to
+ * now: another relay may have been faster. */
+uint32_t stats_pin_replace(struct stats *stats, const struct stats_pin *pin, uint32_t old, uint32_t fresh);
+
 /* Adds to a counter that this process alone writes. */
 static inline void stats_add(_Atomic uint64_t *counter, uint64_t amount)
 {
 	uint64_t value = atomic_load_explicit(counter, memory_order_relaxed);
 
 	atomic_store_explicit(counter, value + amount, memory_order_relaxed);
+}
+
+/* Takes one off such a counter; never below zero, whatever a slot's former owner left. */
+static inline void stats_drop(_Atomic uint64_t *counter)
+{
+	uint64_t value = atomic_load_explicit(counter, memory_order_relaxed);
+
+	atomic_store_explicit(counter, value > 0 ? value - 1 : 0, memory_order_relaxed);
 }
 
 #endif

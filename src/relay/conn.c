@@ -29,14 +29,6 @@
 /* Rounds of TIMER_FAREWELL without progress after which a peer that reads nothing is reset: 5 s. */
 #define FAREWELL_IDLE_ROUNDS 100
 
-/* A counter that this process alone writes; never below zero, whatever a slot's former owner left. */
-static void stats_drop(_Atomic uint64_t *counter)
-{
-	uint64_t value = atomic_load_explicit(counter, memory_order_relaxed);
-
-	atomic_store_explicit(counter, value > 0 ? value - 1 : 0, memory_order_relaxed);
-}
-
 void socket_reset(int fd)
 {
 	static const struct linger at_once = {.l_onoff = 1, .l_linger = 0};

@@ -243,7 +243,16 @@ static bool pick(struct relay *relay, struct conn *conn)
 
 	if (wait->tried && wait->tried->marked >= wait->backends->count && !tried_again(wait->tried))
 		return false;
-	return pick_next(relay->stats, conn->listener->slot, wait->backends, wait->tried, relay->now_ms,
+	return pick_next(
+		&(struct pick_request){
+			.stats = relay->stats,
+			.relay = relay->index,
+			.listener_slot = conn->listener->slot,
+			.options = &conn->listener->options,
+			.backends = wait->backends,
+			.tried = wait->tried,
+			.now_ms = relay->now_ms,
+		},
 		&wait->picked);
 }
 

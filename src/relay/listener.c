@@ -168,6 +168,7 @@ int listener_set_backends(struct relay *relay, const struct ipc_relay_backends *
 		backends->entries[i] =
 			(struct backend){.at = from->at, .slot = from->slot, .weight = from->weight};
 	}
+	backends_finish(backends);
 	backends_unref(listener->backends);
 	listener->backends = backends;
 	return 0;

@@ -2,6 +2,7 @@ noinst_LIBRARIES += src/relay/librelay.a
 src_relay_librelay_a_SOURCES = \
 	include/portald/relay.h \
 	src/relay/accept.c \
+	src/relay/backends.c \
 	src/relay/conn.c \
 	src/relay/core.h \
 	src/relay/dial.c \
@@ -13,6 +14,8 @@ src_relay_librelay_a_SOURCES = \
 	src/relay/pipes.h \
 	src/relay/pump.c \
 	src/relay/relay.c \
+	src/relay/schedule.c \
+	src/relay/schedule.h \
 	src/relay/slab.c \
 	src/relay/slab.h \
 	src/relay/timers.c \

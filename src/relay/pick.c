@@ -6,122 +6,47 @@
  */
 #include "relay/pick.h"
 
-#include <stdlib.h>
+#include "relay/schedule.h"
 
-/* Cursor moves for one pick. With more dead backends than that in a row, finding one that lives matters
- * more than spreading their share. */
-#define MAX_CURSOR_MOVES 64
+/* After so many backends or pins were taken away from under it by other relays, a pick goes without. */
+#define MAX_RACES 8
 
-struct backends *backends_new(uint32_t count)
+/* ---- one that failed is tried by one connection ---- */
+
+static int64_t probe_ms(const struct service_options *options)
 {
-	struct backends *backends = calloc(1, sizeof(*backends) + count * sizeof(struct backend));
+	int64_t own_ms = (int64_t)options->connect_timeout_ms + PICK_PROBE_MORE_MS;
 
-	if (!backends)
-		return NULL;
-	backends->refs = 1;
-	backends->count = count;
-	return backends;
+	return own_ms > PICK_PROBE_MS ? own_ms : PICK_PROBE_MS;
 }
 
-struct backends *backends_ref(struct backends *backends)
+/* Takes an eligible backend of TIER_FIT; false if another connection has begun to try it meanwhile. */
+static bool claim(const struct pick_request *request, uint32_t index, struct picked *out)
 {
-	backends->refs++;
-	return backends;
-}
+	const struct backend *backend = &request->backends->entries[index];
+	struct stats_backend_shared *shared = stats_backend_shared(request->stats, backend->slot);
+	int64_t until_ms = atomic_load_explicit(&shared->set_aside_until_ms, memory_order_relaxed);
 
-void backends_unref(struct backends *backends)
-{
-	if (backends && --backends->refs == 0)
-		free(backends);
-}
-
-/* ---- what a connection has tried ---- */
-
-static bool bit_get(const uint64_t *words, uint32_t index)
-{
-	return words[index / 64] >> index % 64 & 1;
-}
-
-static void bit_set(uint64_t *words, uint32_t index)
-{
-	words[index / 64] |= UINT64_C(1) << index % 64;
-}
-
-struct tried *tried_new(uint32_t count)
-{
-	size_t words = (count + 63) / 64;
-	struct tried *tried = calloc(1, sizeof(*tried) + 2 * words * sizeof(uint64_t));
-
-	if (!tried)
-		return NULL;
-	tried->count = count;
-	tried->round = tried->words;
-	tried->refused = tried->words + words;
-	return tried;
-}
-
-void tried_mark(struct tried *tried, uint32_t index, bool refused)
-{
-	if (!bit_get(tried->round, index))
-		tried->marked++;
-	bit_set(tried->round, index);
-	if (refused)
-		bit_set(tried->refused, index);
-}
-
-bool tried_has(const struct tried *tried, uint32_t index)
-{
-	return bit_get(tried->round, index);
-}
-
-bool tried_again(struct tried *tried)
-{
-	tried->marked = 0;
-	for (uint32_t word = 0; word < (tried->count + 63) / 64; word++) {
-		tried->round[word] = tried->refused[word];
-		tried->marked += (uint32_t)__builtin_popcountll(tried->refused[word]);
-	}
-	return tried->marked < tried->count;
+	*out = (struct picked){.index = index, .probe = until_ms != 0};
+	if (until_ms == 0)
+		return true;
+	return until_ms <= request->now_ms &&
+	       atomic_compare_exchange_strong(
+		       &shared->set_aside_until_ms, &until_ms, request->now_ms + probe_ms(request->options));
 }
 
 /* ---- choice ---- */
 
-enum fitness { FIT, FIT_TO_PROBE, UNFIT };
-
-/* Whether this connection may go to a backend; FIT_TO_PROBE has just reserved it. */
-static enum fitness backend_fitness(struct stats_backend_shared *shared, int64_t now_ms)
+static bool pick_scheduled(const struct pick_request *request, struct picked *out)
 {
-	int64_t until_ms = atomic_load_explicit(&shared->set_aside_until_ms, memory_order_relaxed);
+	uint32_t index = 0;
 
-	if (until_ms == 0)
-		return FIT;
-	if (until_ms > now_ms)
-		return UNFIT;
-	if (atomic_compare_exchange_strong(&shared->set_aside_until_ms, &until_ms, now_ms + PICK_PROBE_MS))
-		return FIT_TO_PROBE;
-	return UNFIT;
-}
-
-static bool consider(struct stats *stats, const struct backends *backends, const struct tried *tried,
-	uint32_t index, int64_t now_ms, struct picked *out)
-{
-	enum fitness fitness;
-
-	if (tried && tried_has(tried, index))
-		return false;
-	fitness = backend_fitness(stats_backend_shared(stats, backends->entries[index].slot), now_ms);
-	*out = (struct picked){.index = index, .probe = fitness == FIT_TO_PROBE};
-	return fitness != UNFIT;
-}
-
-/* The first untried one from start on, set aside or not. */
-static bool pick_any(
-	const struct backends *backends, const struct tried *tried, uint32_t start, struct picked *out)
-{
-	for (uint32_t i = 0; i < backends->count; i++) {
-		uint32_t index = (start + i) % backends->count;
-
-		if (!tried || !tried_has(tried, index)) {
+	for (int i = 0; i < MAX_RACES && schedule(request, TIER_FIT, &index); i++) {
+		if (claim(request, index, out))
+			return true;
+	}
+	for (enum tier tier = TIER_SET_ASIDE; tier < TIERS; tier++) {
+		if (schedule(request, tier, &index)) {
 			*out = (struct picked){.index = index};
 			return true;
 		}
@@ -129,27 +54,71 @@ static bool pick_any(
 	return false;
 }
 
-bool pick_next(struct stats *stats, uint32_t listener_slot, const struct backends *backends,
-	const struct tried *tried, int64_t now_ms, struct picked *out)
+static bool pick_pinned(const struct pick_request *request, uint32_t slot, struct picked *out)
 {
-	struct stats_listener_shared *shared = stats_listener_shared(stats, listener_slot);
-	uint32_t count = backends->count, index = 0;
+	int64_t index = slot == STATS_NO_PIN ? -1 : backends_find(request->backends, slot);
 
-	if (count == 0 || (tried && tried->marked >= count))
+	return index >= 0 && schedule_eligible(request, TIER_FIT, (uint32_t)index) &&
+	       claim(request, (uint32_t)index, out);
+}
+
+/* With session affinity: the client's pin if it is usable; else a fresh choice, which becomes the pin unless
+ * another relay was faster. */
+static bool pick_sticky(const struct pick_request *request, struct picked *out)
+{
+	struct stats_pin pin = {
+		.relay = request->relay,
+		.listener = request->listener_slot,
+		.client = request->client,
+		.timeout_s = request->options->affinity_timeout_s,
+		.now_ms = request->now_ms,
+	};
+	uint32_t pinned = stats_pin_get(request->stats, &pin);
+
+	for (int i = 0; i < MAX_RACES; i++) {
+		const struct backend *backend;
+		uint32_t in_force;
+
+		if (pick_pinned(request, pinned, out))
+			return true;
+		if (!pick_scheduled(request, out))
+			return false;
+		backend = &request->backends->entries[out->index];
+		in_force = stats_pin_replace(request->stats, &pin, pinned, backend->slot);
+		if (in_force == backend->slot)
+			return true;
+		if (out->probe)
+			pick_probe_abandoned(request->stats, backend, request->now_ms);
+		pinned = in_force;
+	}
+	return pick_scheduled(request, out);
+}
+
+bool pick_wants_client(const struct service_options *options)
+{
+	return options->scheduler == SCHEDULER_SH || options->affinity_timeout_s > 0;
+}
+
+bool pick_next(const struct pick_request *request, struct picked *out)
+{
+	if (request->backends->count == 0 ||
+		(request->tried && request->tried->marked >= request->backends->count))
 		return false;
-	for (uint32_t moves = 0; moves < count && moves < MAX_CURSOR_MOVES; moves++) {
-		uint64_t turn = atomic_fetch_add_explicit(&shared->cursor, 1, memory_order_relaxed);
+	if (request->options->affinity_timeout_s > 0 && request->client)
+		return pick_sticky(request, out);
+	return pick_scheduled(request, out);
+}
 
-		index = (uint32_t)(turn % count);
-		if (consider(stats, backends, tried, index, now_ms, out))
-			return true;
-	}
-	/* Other relays have moved the cursor in between, or there are many: look at each one. */
-	for (uint32_t i = 1; i <= count; i++) {
-		if (consider(stats, backends, tried, (index + i) % count, now_ms, out))
-			return true;
-	}
-	return pick_any(backends, tried, index, out);
+/* ---- load ---- */
+
+void pick_hold(struct stats *stats, uint32_t relay, uint32_t backend_slot)
+{
+	stats_add(&stats_backend(stats, relay, backend_slot)->active, 1);
+}
+
+void pick_release(struct stats *stats, uint32_t relay, uint32_t backend_slot)
+{
+	stats_drop(&stats_backend(stats, relay, backend_slot)->active);
 }
 
 /* ---- outcomes ---- */

@@ -3,6 +3,7 @@
  *     header                         one page
  *     listeners, shared by relays    one cache line each: every connection moves a cursor
  *     backends, shared by relays     packed: written only when a backend fails or recovers
+ *     pins, shared by relays         see pin.c
  *     relay 0: listeners, backends   written by that relay alone
  *     relay 1: ...
  *
@@ -17,33 +18,47 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <unistd.h>
+
+#include "stats/layout.h"
 
 #define PAGE_BYTES ((size_t)4096)
 #define LINE_BYTES ((size_t)64)
 #define PAGES(bytes) (((bytes) + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES)
 
-/* Two cache lines, so that neighbours in the hot path share none. */
-#define LISTENER_STRIDE ((size_t)128)
+/* Whole cache lines, so that neighbours in the hot path share none. */
+#define LISTENER_STRIDE ((size_t)256)
 
 #define LISTENERS_AT PAGE_BYTES
 #define BACKENDS_AT (LISTENERS_AT + PAGES(STATS_MAX_LISTENERS * LINE_BYTES))
-#define RELAYS_AT (BACKENDS_AT + PAGES(STATS_MAX_BACKENDS * sizeof(struct stats_backend_shared)))
+#define PINS_AT (BACKENDS_AT + PAGES(STATS_MAX_BACKENDS * sizeof(struct stats_backend_shared)))
+#define RELAYS_AT (PINS_AT + STATS_PIN_BYTES)
 #define RELAY_BACKENDS_AT PAGES(STATS_MAX_LISTENERS *LISTENER_STRIDE)
 #define RELAY_BYTES (RELAY_BACKENDS_AT + PAGES(STATS_MAX_BACKENDS * sizeof(struct stats_backend_counters)))
 #define FILE_BYTES (RELAYS_AT + STATS_MAX_RELAYS * RELAY_BYTES)
 
 _Static_assert(sizeof(struct stats_listener_shared) <= LINE_BYTES, "a cursor has a line of its own");
+_Static_assert(STATS_PIN_BYTES % PAGE_BYTES == 0, "the relays' parts begin on a page");
 _Static_assert(sizeof(struct stats_listener_counters) <= LISTENER_STRIDE, "counters fit their stride");
 
 struct stats_header {
 	_Atomic uint32_t relays; /* 1 + the highest relay that has counters */
+	uint64_t pin_seed;       /* written once, before the file is mapped */
 };
 
 struct stats {
 	uint8_t *base;
 	bool writable;
 };
+
+static bool write_header(int fd)
+{
+	struct stats_header header = {.relays = 0};
+
+	return getrandom(&header.pin_seed, sizeof(header.pin_seed), 0) >= 0 &&
+	       pwrite(fd, &header, sizeof(header), 0) == (ssize_t)sizeof(header);
+}
 
 int stats_create(void)
 {
@@ -52,7 +67,7 @@ int stats_create(void)
 
 	if (fd < 0)
 		return -errno;
-	if (ftruncate(fd, (off_t)FILE_BYTES) == 0 &&
+	if (ftruncate(fd, (off_t)FILE_BYTES) == 0 && write_header(fd) &&
 		fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0)
 		return fd;
 	rc = -errno;
@@ -115,6 +130,16 @@ static struct stats_backend_counters *backend_counters(struct stats *stats, uint
 	return (struct stats_backend_counters *)part + backend;
 }
 
+struct pin_set *stats_pin_set(struct stats *stats, uint64_t hash)
+{
+	return (struct pin_set *)(stats->base + PINS_AT) + hash % STATS_PIN_SETS;
+}
+
+uint64_t stats_pin_seed(struct stats *stats)
+{
+	return stats_header(stats)->pin_seed;
+}
+
 /* The relay's pages are about to be touched: resets shall reach them from now on. */
 static void stats_note_relay(struct stats *stats, uint32_t relay)
 {
@@ -140,11 +165,48 @@ struct stats_backend_counters *stats_backend(struct stats *stats, uint32_t relay
 	return backend_counters(stats, relay, backend);
 }
 
+/* ---- sums ---- */
+
+uint64_t stats_listener_active(struct stats *stats, uint32_t listener)
+{
+	uint32_t relays = atomic_load_explicit(&stats_header(stats)->relays, memory_order_relaxed);
+	uint64_t sum = 0;
+
+	for (uint32_t relay = 0; relay < relays; relay++)
+		sum += atomic_load(&listener_counters(stats, relay, listener)->active);
+	return sum;
+}
+
+uint64_t stats_listener_queued(struct stats *stats, uint32_t listener)
+{
+	uint32_t relays = atomic_load_explicit(&stats_header(stats)->relays, memory_order_relaxed);
+	uint64_t sum = 0;
+
+	for (uint32_t relay = 0; relay < relays; relay++)
+		sum += atomic_load(&listener_counters(stats, relay, listener)->queued);
+	return sum;
+}
+
+uint64_t stats_backend_active(struct stats *stats, uint32_t backend)
+{
+	uint32_t relays = atomic_load_explicit(&stats_header(stats)->relays, memory_order_relaxed);
+	uint64_t sum = 0;
+
+	for (uint32_t relay = 0; relay < relays; relay++)
+		sum += atomic_load_explicit(
+			&backend_counters(stats, relay, backend)->active, memory_order_relaxed);
+	return sum;
+}
+
+/* ---- reset ---- */
+
 void stats_listener_reset(struct stats *stats, uint32_t listener)
 {
 	uint32_t relays = atomic_load(&stats_header(stats)->relays);
 
 	atomic_store(&stats_listener_shared(stats, listener)->cursor, 0);
+	/* A former owner's pins are now expired. */
+	atomic_store(&stats_listener_shared(stats, listener)->affinity_timeout_s, 0);
 	for (uint32_t relay = 0; relay < relays; relay++)
 		memset(listener_counters(stats, relay, listener), 0, sizeof(struct stats_listener_counters));
 }
@@ -165,8 +227,10 @@ void stats_relay_reset_active(
 {
 	if (relay >= atomic_load(&stats_header(stats)->relays))
 		return;
-	for (uint32_t i = 0; i < listener_count; i++)
+	for (uint32_t i = 0; i < listener_count; i++) {
 		atomic_store(&listener_counters(stats, relay, i)->active, 0);
+		atomic_store(&listener_counters(stats, relay, i)->queued, 0);
+	}
 	for (uint32_t i = 0; i < backend_count; i++)
 		atomic_store(&backend_counters(stats, relay, i)->active, 0);
 }

@@ -26,6 +26,7 @@ struct picking {
 	struct stats *stats;
 	int fd;
 	struct backends *backends;
+	struct service_options options;
 	uint32_t counts[MAX_BACKENDS];
 };
 
@@ -36,8 +37,10 @@ static void picking_open(struct picking *p, uint32_t count)
 	p->stats = stats_map(p->fd, 1);
 	assert_non_null(p->stats);
 	p->backends = backends_new(count);
+	service_options_init(&p->options);
 	for (uint32_t i = 0; i < count; i++)
-		p->backends->entries[i].slot = 10 + i;
+		p->backends->entries[i] = (struct backend){.slot = 10 + i, .weight = 1};
+	backends_finish(p->backends);
 }
 
 static void picking_close(struct picking *p)
@@ -47,11 +50,25 @@ static void picking_close(struct picking *p)
 	close(p->fd);
 }
 
+static bool pick_as(struct picking *p, const struct tried *tried, int64_t now_ms, struct picked *picked)
+{
+	struct pick_request request = {
+		.stats = p->stats,
+		.listener_slot = SLOT,
+		.options = &p->options,
+		.backends = p->backends,
+		.tried = tried,
+		.now_ms = now_ms,
+	};
+
+	return pick_next(&request, picked);
+}
+
 static struct picked pick(struct picking *p, const struct tried *tried, int64_t now_ms)
 {
 	struct picked picked = {.index = UINT32_MAX};
 
-	assert_true(pick_next(p->stats, SLOT, p->backends, tried, now_ms, &picked));
+	assert_true(pick_as(p, tried, now_ms, &picked));
 	p->counts[picked.index]++;
 	return picked;
 }
@@ -84,7 +101,7 @@ static void *pick_thousands(void *argument)
 	for (int i = 0; i < 30000; i++) {
 		struct picked picked;
 
-		pick_next(p->stats, SLOT, p->backends, NULL, 1000, &picked);
+		pick_as(p, NULL, 1000, &picked);
 		__atomic_fetch_add(&p->counts[picked.index], 1, __ATOMIC_RELAXED);
 	}
 	return NULL;
@@ -231,7 +248,7 @@ static void when_all_are_set_aside_they_are_tried_anyway(void **state)
 		assert_false(picked.probe);
 		tried_mark(tried, picked.index, false);
 	}
-	assert_false(pick_next(p.stats, SLOT, p.backends, tried, 1001, &(struct picked){0}));
+	assert_false(pick_as(&p, tried, 1001, &(struct picked){0}));
 	free(tried);
 	picking_close(&p);
 }
@@ -259,7 +276,7 @@ static void no_backend_gives_no_pick(void **state)
 
 	(void)state;
 	picking_open(&p, 0);
-	assert_false(pick_next(p.stats, SLOT, p.backends, NULL, 1000, &picked));
+	assert_false(pick_as(&p, NULL, 1000, &picked));
 	picking_close(&p);
 }
 
