@@ -25,7 +25,8 @@ struct listen_socket {
 };
 
 /* Opens relay_count listening sockets on one proxy port of bind_addr. Options that accepted sockets
- * inherit (TCP_NODELAY, keepalive) are set here, once. Non-blocking, close-on-exec. seed picks the place
+ * inherit (TCP_NODELAY, keepalive) are set here, once; UDP sockets on the "any" address deliver
+ * IP_PKTINFO or IPV6_PKTINFO. Non-blocking, close-on-exec. seed picks the place
  * in the range where the search starts. Returns 0, or a negative errno with nothing left open:
  * -EADDRINUSE when the range has no free port, -EMFILE, ... */
 int listen_open(struct listen_socket *out, enum proto proto, const struct addr *bind_addr,

@@ -20,6 +20,8 @@ struct relay_options {
 	int (*confine)(void);
 	/* Bytes that may wait in heap for destinations that do not take them, in sum; 0: 64 MiB. */
 	size_t held_limit_bytes;
+	/* Flows of UDP clients, of all listeners; 0: 8192. Never more than half of the descriptors. */
+	uint32_t udp_max_flows;
 };
 
 /* Runs until the channel closes or a broken message arrives. Takes channel_fd. Returns the exit code of

@@ -36,6 +36,8 @@ enum stats_failure {
 	STATS_FAIL_QUEUE_TIMEOUT, /* connection: waited in the queue in vain */
 	STATS_FAIL_IDLE,          /* connection: reset, no byte came for too long */
 	STATS_FAIL_REMOVED,       /* connection: reset, its endpoint is gone */
+	STATS_FAIL_FLOWS,         /* UDP flow: given up because there were too many */
+	STATS_FAIL_DATAGRAM,      /* UDP datagram: lost; a buffer was full, or it was too big for the path */
 	STATS_FAILURES
 };
 
@@ -58,6 +60,7 @@ struct stats_listener_counters {
 	_Atomic uint64_t bytes_in;  /* client to backend */
 	_Atomic uint64_t bytes_out; /* backend to client */
 	_Atomic uint64_t retries;   /* attempts after the first of a connection */
+	_Atomic uint64_t datagrams_in, datagrams_out; /* UDP */
 	_Atomic uint64_t failures[STATS_FAILURES];
 };
 

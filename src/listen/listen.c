@@ -1,11 +1,18 @@
 /* Owns listening sockets: a proxy port, and one socket on it for each relay. Runs in the supervisor.
  *
  * The relays' sockets share the port by SO_REUSEPORT, and so could any other process of the supervisor's
- * user that listens with the same option: each would get a share of the other's connections, and bind()
- * would tell neither. A port of the range is therefore probed first by a socket without that option, whose
- * bind() fails where anybody listens on the port in whatever way. (In the gap between the probe and the
- * real bind() it can be lost only to a process of the same user.) Where the kernel picks the port, it picks
- * none that is in use, with that option or without.
+ * user that binds with the same option: each would get a share of the other's traffic, and bind()
+ * would tell neither.
+ *
+ * TCP: a port of the range is therefore probed first by a socket without that option, whose bind() fails
+ * where anybody listens on the port in whatever way. (In the gap between the probe and the real bind() it
+ * can be lost only to a process of the same user.) Where the kernel picks the port, it picks none that is
+ * in use, with that option or without.
+ *
+ * UDP: where the kernel picks the port, it may well pick one of a sharing socket. So the first socket is
+ * bound without the option and gets it only then, which leaves no gap either; SO_REUSEADDR, which for UDP
+ * is another way to share, is never set. The kernel spreads by a hash of both addresses and ports, so a
+ * client's datagrams always come to the same relay.
  */
 #include "portald/listen.h"
 
@@ -40,7 +47,19 @@ static const struct option inherited_options[] = {
 	{IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S},
 	{IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES},
 };
+
+/* What a socket holds until its relay comes to it: some thousand small datagrams. The kernel takes the
+ * second name only from who may administer the network, and cuts the first at net.core.rmem_max and
+ * wmem_max. It is a limit, not a reservation. */
+#define UDP_BUFFER_BYTES (1024 * 1024)
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+static const struct option udp_buffer_options[] = {
+	{SOL_SOCKET, SO_RCVBUF, UDP_BUFFER_BYTES},
+	{SOL_SOCKET, SO_SNDBUF, UDP_BUFFER_BYTES},
+	{SOL_SOCKET, SO_RCVBUFFORCE, UDP_BUFFER_BYTES},
+	{SOL_SOCKET, SO_SNDBUFFORCE, UDP_BUFFER_BYTES},
+};
 
 static int set_options(int fd, const struct option *options, size_t count)
 {
@@ -102,31 +121,72 @@ static int learn_port(int fd, uint16_t *port)
 	return rc;
 }
 
-static int open_socket(struct listen_socket *out)
+static int open_tcp(struct listen_socket *out)
 {
 	int fd = open_bound(&out->at, false);
-	int rc;
 
 	if (fd < 0)
 		return fd;
 	out->fds[out->relay_count++] = fd;
-	rc = set_options(fd, inherited_options, COUNT(inherited_options));
+	return set_options(fd, inherited_options, COUNT(inherited_options));
+}
+
+/* A datagram to any address shall tell to which it came, so that the answer leaves from there. */
+static int set_udp_options(int fd, const struct addr *bind_addr)
+{
+	const struct option v4 = {IPPROTO_IP, IP_PKTINFO, 1}, v6 = {IPPROTO_IPV6, IPV6_RECVPKTINFO, 1};
+
+	for (size_t i = 0; i < COUNT(udp_buffer_options); i++)
+		set_options(fd, &udp_buffer_options[i], 1);
+	if (!addr_is_any(bind_addr))
+		return 0;
+	return set_options(fd, addr_family(bind_addr) == ADDR_V4 ? &v4 : &v6, 1);
+}
+
+static int open_udp(struct listen_socket *out)
+{
+	const struct option v6_only = {IPPROTO_IPV6, IPV6_V6ONLY, 1}, share = {SOL_SOCKET, SO_REUSEPORT, 1};
+	struct sockaddr_storage sa;
+	socklen_t sa_len = addr_to_sockaddr(&out->at, &sa);
+	int fd = socket(sa.ss_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	bool first = out->relay_count == 0;
+	int rc = 0;
+
+	if (fd < 0)
+		return -errno;
+	out->fds[out->relay_count++] = fd;
+	if (sa.ss_family == AF_INET6)
+		rc = set_options(fd, &v6_only, 1);
+	if (rc == 0 && !first)
+		rc = set_options(fd, &share, 1);
+	if (rc == 0 && bind(fd, (struct sockaddr *)&sa, sa_len) < 0)
+		rc = -errno;
+	if (rc == 0 && first)
+		rc = set_options(fd, &share, 1);
+	return rc == 0 ? set_udp_options(fd, &out->at.addr) : rc;
+}
+
+static int open_socket(struct listen_socket *out, enum proto proto)
+{
+	int rc = proto == PROTO_UDP ? open_udp(out) : open_tcp(out);
+
 	/* The others join the port that the first one was given. */
 	if (rc == 0 && out->at.port == 0)
-		rc = learn_port(fd, &out->at.port);
+		rc = learn_port(out->fds[0], &out->at.port);
 	return rc;
 }
 
 /* Opens all sockets on one port. They listen only once all are bound, so that a port that is given up
  * again has not taken a connection. */
-static int open_all(struct listen_socket *out, const struct addr_port *at, size_t relay_count)
+static int open_all(
+	struct listen_socket *out, enum proto proto, const struct addr_port *at, size_t relay_count)
 {
 	int rc = 0;
 
 	*out = (struct listen_socket){.at = *at};
 	while (rc == 0 && out->relay_count < relay_count)
-		rc = open_socket(out);
-	for (size_t i = 0; rc == 0 && i < relay_count; i++) {
+		rc = open_socket(out, proto);
+	for (size_t i = 0; rc == 0 && proto == PROTO_TCP && i < relay_count; i++) {
 		if (listen(out->fds[i], SOMAXCONN) < 0)
 			rc = -errno;
 	}
@@ -136,7 +196,7 @@ static int open_all(struct listen_socket *out, const struct addr_port *at, size_
 }
 
 /* Goes through the range once, from a place that seed picks, and wraps. */
-static int open_in_range(struct listen_socket *out, const struct addr *bind_addr,
+static int open_in_range(struct listen_socket *out, enum proto proto, const struct addr *bind_addr,
 	const struct listen_range *range, size_t relay_count, uint32_t seed)
 {
 	uint32_t size = (uint32_t)range->last - range->first + 1;
@@ -146,9 +206,9 @@ static int open_in_range(struct listen_socket *out, const struct addr *bind_addr
 		struct addr_port at = {
 			.addr = *bind_addr, .port = (uint16_t)(range->first + (seed % size + i) % size)};
 
-		rc = probe_port(&at);
+		rc = proto == PROTO_TCP ? probe_port(&at) : 0;
 		if (rc == 0)
-			rc = open_all(out, &at, relay_count);
+			rc = open_all(out, proto, &at, relay_count);
 	}
 	return rc;
 }
@@ -157,13 +217,13 @@ int listen_open(struct listen_socket *out, enum proto proto, const struct addr *
 	const struct listen_range *range, size_t relay_count, uint32_t seed)
 {
 	*out = (struct listen_socket){.relay_count = 0};
-	if (proto != PROTO_TCP)
+	if (proto != PROTO_TCP && proto != PROTO_UDP)
 		return -EPROTONOSUPPORT;
 	if (relay_count == 0 || relay_count > LISTEN_MAX_RELAYS || range->last < range->first)
 		return -EINVAL;
 	if (range->first == 0)
-		return open_all(out, &(struct addr_port){.addr = *bind_addr}, relay_count);
-	return open_in_range(out, bind_addr, range, relay_count, seed);
+		return open_all(out, proto, &(struct addr_port){.addr = *bind_addr}, relay_count);
+	return open_in_range(out, proto, bind_addr, range, relay_count, seed);
 }
 
 void listen_close(struct listen_socket *socket)

@@ -50,7 +50,12 @@ bool accept_waiting(const struct relay *relay)
 static uint64_t fds_in_use(const struct relay *relay)
 {
 	return (uint64_t)relay->fds_elsewhere + relay->listener_count + 2 * relay->conns.in_use +
-	       2 * (uint64_t)relay->pipes.open_count;
+	       2 * (uint64_t)relay->pipes.open_count + udp_fds(relay);
+}
+
+bool accept_has_fds(const struct relay *relay, uint32_t count)
+{
+	return fds_in_use(relay) + count <= relay->fd_limit;
 }
 
 bool accept_spares_fds(const struct relay *relay)
@@ -61,10 +66,10 @@ bool accept_spares_fds(const struct relay *relay)
 /* Whether there are descriptors for one more connection, both sides of it. */
 static bool has_room(struct relay *relay)
 {
-	if (fds_in_use(relay) + SIDES <= relay->fd_limit)
+	if (accept_has_fds(relay, SIDES))
 		return true;
 	pipes_trim(&relay->pipes);
-	return fds_in_use(relay) + SIDES <= relay->fd_limit;
+	return accept_has_fds(relay, SIDES);
 }
 
 void accept_suspend(struct relay *relay, bool own_limit)

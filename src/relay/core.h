@@ -16,6 +16,9 @@
 #include "relay/timers.h"
 
 struct relay_options;
+struct udp;
+struct udp_flow;
+struct udp_port;
 
 /* One read's buffer, shared by all connections of the process. */
 #define RELAY_BUFFER_BYTES ((size_t)64 * 1024)
@@ -108,6 +111,7 @@ struct listener {
 	size_t source_range_count;
 	struct backends *backends; /* NULL until they are known */
 	struct stats_listener_counters *counters;
+	struct udp_port *udp; /* NULL for TCP */
 };
 
 /* ---- the process ---- */
@@ -153,6 +157,7 @@ struct relay {
 	struct pipes pipes;
 	uint8_t *buffer;
 	size_t held_bytes, held_limit_bytes; /* rests of all connections */
+	struct udp *udp;
 };
 
 /* relay.c */
@@ -165,6 +170,8 @@ int loop_watch_listener(struct relay *relay, struct listener *listener);
 void loop_unwatch(struct relay *relay, int fd);
 /* Registers the side's descriptor, once for its life. */
 int loop_watch_conn(struct relay *relay, struct conn *conn, enum side side);
+/* Registers a flow's connected socket. */
+int loop_watch_flow(struct relay *relay, int fd, struct udp_flow *flow);
 /* Runs until relay->stopping. */
 void loop_run(struct relay *relay);
 
@@ -189,6 +196,8 @@ void accept_run(struct relay *relay);
 void accept_suspend(struct relay *relay, bool own_limit);
 /* True if descriptors may be used for something less urgent than connections: pipes. */
 bool accept_spares_fds(const struct relay *relay);
+/* True if count more may be opened. */
+bool accept_has_fds(const struct relay *relay, uint32_t count);
 /* Ends a pause that is over, or whose reason is gone. */
 void accept_resume(struct relay *relay);
 
@@ -200,6 +209,27 @@ void dial_timeout(struct relay *relay, struct conn *conn);
 void dial_continue(struct relay *relay, struct conn *conn);
 /* Forgets the dial: the connection is connected, or ends. */
 void dial_fini(struct relay *relay, struct conn *conn);
+
+/* udp.c */
+int udp_init(struct relay *relay, uint32_t max_flows); /* 0: the default */
+void udp_fini(struct relay *relay);
+/* The descriptors that flows have. */
+uint32_t udp_fds(const struct relay *relay);
+/* Makes a fresh listener a UDP one, or takes over the options of one that is. Returns 0 or -errno. */
+int udp_port_put(struct relay *relay, struct listener *listener);
+/* Closes the listener's flows. Harmless for TCP. */
+void udp_port_close(struct relay *relay, struct listener *listener);
+void udp_port_event(struct relay *relay, struct listener *listener);
+void udp_flow_event(struct relay *relay, struct udp_flow *flow);
+/* True if udp_run has something to do now. */
+bool udp_waiting(const struct relay *relay);
+/* Relays what has come, a bounded number for each listener and flow. */
+void udp_run(struct relay *relay);
+/* Closes flows whose time is over. */
+void udp_expire(struct relay *relay);
+int64_t udp_next_ms(const struct relay *relay);
+/* Frees the flows that were closed in this turn. */
+void udp_sweep(struct relay *relay);
 
 /* pump.c */
 /* Moves bytes in the direction that begins at from, until nothing more can be done or the connection's

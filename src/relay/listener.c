@@ -122,27 +122,34 @@ static void close_socket(struct relay *relay, struct listener *listener)
 	listener->fd = -1;
 }
 
-static int replace_socket(struct relay *relay, struct listener *listener, int fd)
+/* Whether the message can be obeyed: 0 or -errno. */
+static int check(const struct listener *listener, const struct ipc_relay_listener *message)
 {
-	close_socket(relay, listener);
-	listener->fd = fd;
-	return loop_watch_listener(relay, listener);
+	if (message->proto != PROTO_TCP && message->proto != PROTO_UDP)
+		return -EPROTONOSUPPORT;
+	if (message->slot >= STATS_MAX_LISTENERS)
+		return -EPROTO;
+	/* A listener stays what it is. */
+	return listener && (message->proto == PROTO_UDP) != (listener->udp != NULL) ? -EPROTO : 0;
 }
 
 int listener_put(struct relay *relay, const struct ipc_relay_listener *message, int fd)
 {
-	struct listener *listener;
-	int rc = message->proto == PROTO_TCP ? -EPROTO : -EPROTONOSUPPORT;
+	struct listener *listener = table_get(relay, message->slot);
+	int rc = check(listener, message);
 
-	if (message->slot >= STATS_MAX_LISTENERS || message->proto != PROTO_TCP)
+	if (rc < 0)
 		goto fail;
-	listener = table_get(relay, message->slot);
 	if (!listener)
 		listener = listener_new(relay, message->slot);
 	rc = listener ? set_identity(listener, message) : -ENOMEM;
 	if (rc < 0)
 		goto fail;
-	return replace_socket(relay, listener, fd);
+	close_socket(relay, listener);
+	listener->fd = fd;
+	if (message->proto == PROTO_UDP)
+		rc = udp_port_put(relay, listener);
+	return rc < 0 ? rc : loop_watch_listener(relay, listener);
 fail:
 	close(fd);
 	return rc;
@@ -180,6 +187,7 @@ void listener_close(struct relay *relay, uint32_t slot)
 
 	if (!listener)
 		return;
+	udp_port_close(relay, listener);
 	close_socket(relay, listener);
 	relay->listeners[slot] = NULL;
 	relay->listener_count--;

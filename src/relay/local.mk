@@ -19,4 +19,10 @@ src_relay_librelay_a_SOURCES = \
 	src/relay/slab.c \
 	src/relay/slab.h \
 	src/relay/timers.c \
-	src/relay/timers.h
+	src/relay/timers.h \
+	src/relay/udp.c \
+	src/relay/udp.h \
+	src/relay/udp_flow.c \
+	src/relay/udp_msg.c \
+	src/relay/udp_queue.c \
+	src/relay/udp_table.c

@@ -23,9 +23,12 @@
 
 #define CONN_EVENTS ((uint32_t)EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
 
+/* A flow never waits for room to send: a datagram that finds none is lost. */
+#define FLOW_EVENTS ((uint32_t)EPOLLIN | EPOLLET)
+
 /* What an event is about, in the low bits of the object's address: all objects are aligned to 8 or more.
  * A connection's tag is its side. */
-enum tag { TAG_CLIENT = CLIENT, TAG_BACKEND = BACKEND, TAG_LISTENER, TAG_CHANNEL, TAG_MASK = 3 };
+enum tag { TAG_CLIENT = CLIENT, TAG_BACKEND = BACKEND, TAG_LISTENER, TAG_CHANNEL, TAG_FLOW, TAG_MASK = 7 };
 
 static int watch(struct relay *relay, int fd, uint32_t events, void *object, enum tag tag)
 {
@@ -55,6 +58,19 @@ int loop_watch_conn(struct relay *relay, struct conn *conn, enum side side)
 	return watch(relay, conn->fds[side], CONN_EVENTS, conn, (enum tag)side);
 }
 
+int loop_watch_flow(struct relay *relay, int fd, struct udp_flow *flow)
+{
+	return watch(relay, fd, FLOW_EVENTS, flow, TAG_FLOW);
+}
+
+static void listener_event(struct relay *relay, struct listener *listener)
+{
+	if (listener->udp)
+		udp_port_event(relay, listener);
+	else
+		accept_queue(relay, listener);
+}
+
 static void dispatch(struct relay *relay, const struct epoll_event *event)
 {
 	enum tag tag = (enum tag)(event->data.u64 & TAG_MASK);
@@ -66,7 +82,10 @@ static void dispatch(struct relay *relay, const struct epoll_event *event)
 		conn_event(relay, object, (enum side)tag, event->events);
 		break;
 	case TAG_LISTENER:
-		accept_queue(relay, object);
+		listener_event(relay, object);
+		break;
+	case TAG_FLOW:
+		udp_flow_event(relay, object);
 		break;
 	case TAG_CHANNEL:
 	default:
@@ -81,8 +100,10 @@ static int sleep_ms(const struct relay *relay)
 	int64_t next_ms = timers_next_ms(&relay->timers);
 	int64_t left_ms;
 
-	if (relay->ready.first || accept_waiting(relay))
+	if (relay->ready.first || accept_waiting(relay) || udp_waiting(relay))
 		return 0;
+	if (udp_next_ms(relay) < next_ms)
+		next_ms = udp_next_ms(relay);
 	if (relay->pause.until_ms > 0 && relay->pause.until_ms < next_ms)
 		next_ms = relay->pause.until_ms;
 	if (next_ms == INT64_MAX)
@@ -128,10 +149,13 @@ static int turn(struct relay *relay)
 	for (int i = 0; i < count; i++)
 		dispatch(relay, &events[i]);
 	run_ready(relay);
+	udp_run(relay);
 	accept_resume(relay);
 	accept_run(relay);
 	run_timers(relay);
+	udp_expire(relay);
 	conn_sweep(relay);
+	udp_sweep(relay);
 	listener_sweep(relay);
 	return 0;
 }

@@ -121,6 +121,8 @@ static void init_descriptors(struct relay *relay)
 static int relay_init(
 	struct relay *relay, const struct relay_options *options, struct stats *stats, int channel_fd)
 {
+	int rc;
+
 	*relay = (struct relay){
 		.stats = stats,
 		.index = options->index,
@@ -143,6 +145,9 @@ static int relay_init(
 	if (!relay->buffer)
 		return -ENOMEM;
 	init_descriptors(relay);
+	rc = udp_init(relay, options->udp_max_flows);
+	if (rc < 0)
+		return rc;
 	/* A splice into a socket that was reset raises it; the error says the same. */
 	signal(SIGPIPE, SIG_IGN);
 	/* The first log line would read the time zone's file, which confinement forbids. */
@@ -154,6 +159,7 @@ static void relay_fini(struct relay *relay)
 {
 	conn_close_all(relay);
 	listener_free_all(relay);
+	udp_fini(relay);
 	pipes_trim(&relay->pipes);
 	slab_fini(&relay->conns);
 	slab_fini(&relay->waits);

@@ -3,13 +3,17 @@ if HAVE_CMOCKA
 relay_libs = src/relay/librelay.a src/stats/libstats.a src/listen/liblisten.a src/ipc/libipc.a \
 	src/plan/libplan.a src/model/libmodel.a src/base/libbase.a $(CMOCKA_LIBS)
 relay_rig = tests/unit/relay_rig.c tests/unit/relay_rig.h
+udp_rig = tests/unit/udp_rig.c tests/unit/udp_rig.h $(relay_rig)
 relay_cflags = $(AM_CFLAGS) $(CMOCKA_CFLAGS) -pthread
 
 check_PROGRAMS += \
 	tests/unit/test_relay \
 	tests/unit/test_relay_dial \
 	tests/unit/test_relay_limits \
-	tests/unit/test_relay_parts
+	tests/unit/test_relay_parts \
+	tests/unit/test_relay_udp \
+	tests/unit/test_relay_udp_load \
+	tests/unit/test_relay_udp_parts
 tests_unit_test_relay_SOURCES = tests/unit/test_relay.c $(relay_rig)
 tests_unit_test_relay_CFLAGS = $(relay_cflags)
 tests_unit_test_relay_LDADD = $(relay_libs)
@@ -22,4 +26,13 @@ tests_unit_test_relay_limits_LDADD = $(relay_libs)
 tests_unit_test_relay_parts_SOURCES = tests/unit/test_relay_parts.c
 tests_unit_test_relay_parts_CFLAGS = $(relay_cflags)
 tests_unit_test_relay_parts_LDADD = $(relay_libs)
+tests_unit_test_relay_udp_SOURCES = tests/unit/test_relay_udp.c $(udp_rig)
+tests_unit_test_relay_udp_CFLAGS = $(relay_cflags)
+tests_unit_test_relay_udp_LDADD = $(relay_libs)
+tests_unit_test_relay_udp_load_SOURCES = tests/unit/test_relay_udp_load.c $(udp_rig)
+tests_unit_test_relay_udp_load_CFLAGS = $(relay_cflags)
+tests_unit_test_relay_udp_load_LDADD = $(relay_libs)
+tests_unit_test_relay_udp_parts_SOURCES = tests/unit/test_relay_udp_parts.c
+tests_unit_test_relay_udp_parts_CFLAGS = $(relay_cflags)
+tests_unit_test_relay_udp_parts_LDADD = $(relay_libs)
 endif

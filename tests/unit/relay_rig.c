@@ -59,7 +59,11 @@ bool rig_can_limit_fds(void)
 
 static void relay_process(struct rig *rig, const struct rig_options *options, uint32_t index, int channel_fd)
 {
-	struct relay_options relay = {.index = index, .held_limit_bytes = options->held_limit_bytes};
+	struct relay_options relay = {
+		.index = index,
+		.held_limit_bytes = options->held_limit_bytes,
+		.udp_max_flows = options->udp_max_flows,
+	};
 	const char *verbosity = getenv("RIG_V");
 	char role[16] = "relay-0";
 
@@ -94,8 +98,11 @@ void rig_listener(struct rig *rig, const struct rig_options *options)
 	struct ipc_relay_portal portals[16] = {0};
 	struct ipc_relay_listener message = {
 		.slot = RIG_SLOT,
-		.proto = PROTO_TCP,
+		.proto = options->proto,
 		.check_destination = options->check_destination,
+		.options = {.udp_first_ms = options->udp_first_ms,
+			.udp_idle_ms = options->udp_idle_ms,
+			.affinity_timeout_s = options->affinity ? 60 : 0},
 		.key = "default/test:tcp",
 		.portals = portals,
 		.portal_count = options->portal_count,
@@ -118,8 +125,9 @@ void rig_start(struct rig *rig, const struct rig_options *options)
 	assert_non_null(rig->stats);
 	for (uint32_t i = 0; i < rig->relay_count; i++)
 		start_relay(rig, options, i);
-	assert_int_equal(
-		listen_open(&rig->listener, PROTO_TCP, &loopback.addr, &any, rig->relay_count, 1), 0);
+	assert_int_equal(listen_open(&rig->listener, options->proto,
+				 options->bind ? options->bind : &loopback.addr, &any, rig->relay_count, 1),
+		0);
 	rig_listener(rig, options);
 }
 
@@ -145,11 +153,16 @@ void rig_stop_expecting(struct rig *rig, int exit_code)
 
 void rig_backends(struct rig *rig, const struct addr_port *backends, size_t count)
 {
+	rig_backends_from(rig, backends, count, 0);
+}
+
+void rig_backends_from(struct rig *rig, const struct addr_port *backends, size_t count, uint32_t first)
+{
 	struct ipc_relay_backend list[16];
 	struct ipc_relay_backends message = {.slot = RIG_SLOT, .backends = list, .backend_count = count};
 
 	for (size_t i = 0; i < count; i++)
-		list[i] = (struct ipc_relay_backend){backends[i], RIG_BACKEND_SLOT + (uint32_t)i, 1};
+		list[i] = (struct ipc_relay_backend){backends[i], RIG_BACKEND_SLOT + first + (uint32_t)i, 1};
 	for (size_t i = 0; i < rig->relay_count; i++)
 		assert_int_equal(ipc_send_relay_backends(rig->channels[i], &message), 0);
 }

@@ -40,6 +40,10 @@ struct rig_options {
 	bool check_destination;
 	const struct addr_port *portals;
 	size_t portal_count;
+	enum proto proto;
+	const struct addr *bind; /* NULL: 127.0.0.1 */
+	uint32_t udp_first_ms, udp_idle_ms, udp_max_flows;
+	bool affinity;
 };
 
 /* Starts the relays and gives them one listener, without backends. */
@@ -56,6 +60,8 @@ void rig_stop_expecting(struct rig *rig, int exit_code);
 /* Sends the listener again, with other portals. */
 void rig_listener(struct rig *rig, const struct rig_options *options);
 void rig_backends(struct rig *rig, const struct addr_port *backends, size_t count);
+/* The same with stats slots from a later one on. */
+void rig_backends_from(struct rig *rig, const struct addr_port *backends, size_t count, uint32_t first);
 void rig_close_listener(struct rig *rig);
 
 /* Sums over the relays. */
