@@ -56,6 +56,12 @@ uint32_t addr_v4_value(const struct addr *addr);
 /* The family's "any" address: 0.0.0.0 or ::. */
 struct addr addr_any(enum addr_family family);
 
+/* 127.0.0.1 or ::1. */
+struct addr addr_loopback(enum addr_family family);
+
+/* The block of that one address. */
+struct addr_prefix addr_whole(const struct addr *addr);
+
 /* What an address is. Two are equal if their bytes are. */
 enum addr_family addr_family(const struct addr *addr);
 bool addr_is_any(const struct addr *addr);

@@ -1,4 +1,4 @@
-/* Steering: how traffic for a portal gets to a proxy port. In this issue's back end: iptables.
+/* Steering: how traffic for a portal gets to a proxy port. The back end: iptables and ip6tables.
  *
  * Rendering is pure: (rules wanted, what iptables-save printed) -> text for iptables-restore. Applying
  * runs the firewall tools as children with a timeout and never blocks the caller's loop. Runs in the
@@ -30,15 +30,28 @@ struct steering_rules {
 	struct steering_rule *rules;
 	size_t count;
 	struct addr bind_addr; /* --bind-address; "any" means REDIRECT, else DNAT to it */
+	/* Where NodePorts are, borrowed from the caller until fini: a family without any range has them on
+	 * every address of the node. */
+	const struct addr_prefix *node_port_ranges;
+	size_t node_port_range_count;
 };
 
 /* Building a set: init, add listener by listener, fini. Keys are borrowed from the caller until fini. */
 void steering_rules_init(struct steering_rules *rules, const struct addr *bind_addr);
 void steering_rules_fini(struct steering_rules *rules);
 
-/* Appends a rule for each portal of a listener. Only a set that grows by this alone may grow by it. */
+/* Appends a rule for each portal of a listener, or for one. Only a set that grows by these alone may grow
+ * by them. */
 void steering_rules_add(
 	struct steering_rules *rules, const struct plan_listener *listener, uint16_t proxy_port);
+void steering_rules_add_portal(struct steering_rules *rules, const struct plan_listener *listener,
+	const struct plan_portal *portal, uint16_t proxy_port);
+
+/* True if a rule is for a portal of the family. */
+bool steering_rules_have(const struct steering_rules *rules, enum addr_family family);
+
+/* True if the NodePorts are on that address, provided that it is one of the node's. */
+bool steering_node_port_at(const struct steering_rules *rules, const struct addr *addr);
 
 /* Initializes rules as they would look for the plan, for `portald plan --rules`: listeners get proxy ports
  * counted up from first_port, starting again at it after 65535. Keys are the plan's. */
@@ -51,13 +64,15 @@ struct steering_saved {
 	const char *filter;
 };
 
-/* Text for `iptables-restore --noflush`: one transaction that makes our chains hold exactly rules, and
- * puts our jumps where they belong if saved shows that they are missing, doubled or misplaced. Foreign
- * rules are not named. saved NULL: as on a machine without any rules. The caller frees the text. */
-char *steering_iptables_render(const struct steering_rules *rules, const struct steering_saved *saved);
+/* Text for `iptables-restore --noflush` (or ip6tables-restore): one transaction that makes our chains hold
+ * exactly the rules of that family, and puts our jumps where they belong if saved shows that they are
+ * missing, doubled or misplaced. Foreign rules are not named. saved is that family's; NULL: as on a machine
+ * without any rules. The caller frees the text. */
+char *steering_iptables_render(
+	const struct steering_rules *rules, enum addr_family family, const struct steering_saved *saved);
 
-/* Text that removes our jumps and chains, and only those that saved shows; "" if there are none. The
- * caller frees it. */
+/* Text that removes our jumps and chains, and only those that saved shows; "" if there are none. It is the
+ * same in both families. The caller frees it. */
 char *steering_iptables_render_cleanup(const struct steering_saved *saved);
 
 /* Which of the host's iptables is used. */
@@ -83,6 +98,9 @@ void steering_free(struct steering *steering); /* kills a tool in flight; leaves
  * it that each ClusterIP has a route on a host that has none to it (an offline laptop, a bare
  * namespace), so that the host itself can connect to it. */
 void steering_apply(struct steering *steering, const struct steering_rules *rules);
+
+/* True if a newer set waits: what synced() has just reported is not the last word. */
+bool steering_is_behind(const struct steering *steering);
 
 /* Removes everything of ours, synchronously, for `portald cleanup` and the end of the supervisor: from
  * both iptables variants where they exist, our routes too. Idempotent. Returns 0 or a negative errno

@@ -41,6 +41,16 @@ struct addr addr_any(enum addr_family family)
 	return family == ADDR_V4 ? addr_v4(INADDR_ANY) : (struct addr){{0}};
 }
 
+struct addr addr_loopback(enum addr_family family)
+{
+	return family == ADDR_V4 ? addr_v4(INADDR_LOOPBACK) : (struct addr){.bytes = {[15] = 1}};
+}
+
+struct addr_prefix addr_whole(const struct addr *addr)
+{
+	return (struct addr_prefix){.addr = *addr, .bits = addr_family(addr) == ADDR_V4 ? 32 : 128};
+}
+
 int addr_parse(struct addr *out, const char *text)
 {
 	struct in_addr v4;

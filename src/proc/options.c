@@ -150,8 +150,8 @@ static const char *set_node_ports(struct options *options, const char *value)
 
 static const char *set_bind_address(struct options *options, const char *value)
 {
-	if (addr_parse(&options->bind_addr, value) < 0 || addr_family(&options->bind_addr) != ADDR_V4)
-		return "must be an IPv4 address";
+	if (addr_parse(&options->bind_addr, value) < 0)
+		return "must be an IP address";
 	if (addr_is_multicast(&options->bind_addr))
 		return "must not be a multicast address";
 	return NULL;
@@ -277,7 +277,7 @@ static const struct flag flags[] = {
 	{"iptables-variant", 0, "WHICH", set_variant,
 		"auto, nft or legacy: auto takes what the host uses already (auto)"},
 	{"bind-address", 0, "ADDRESS", set_bind_address,
-		"the address that proxy ports listen on (0.0.0.0; 127.0.0.1 with --steering=none)"},
+		"the address that proxy ports of its family listen on (all; loopback with --steering=none)"},
 	{"proxy-port-range", 0, "FIRST-LAST", set_proxy_ports,
 		"the ports used as proxy ports (any free ones)"},
 	{"keep-rules", 0, NULL, set_keep_rules, "leave the rules in force at exit"},
@@ -444,8 +444,15 @@ static const char *check_whole(struct options *options)
 	if (options->steering == OPTIONS_STEERING_IPTABLES && addr_is_loopback(&options->bind_addr))
 		return "--bind-address must not be a loopback address: rules cannot lead there";
 	if (options->steering == OPTIONS_STEERING_NONE && addr_is_any(&options->bind_addr))
-		options->bind_addr = addr_v4(0x7f000001);
+		options->bind_addr = addr_loopback(ADDR_V4);
 	return NULL;
+}
+
+struct addr options_bind_addr(const struct options *options, enum addr_family family)
+{
+	if (addr_family(&options->bind_addr) == family)
+		return options->bind_addr;
+	return options->steering == OPTIONS_STEERING_NONE ? addr_loopback(family) : addr_any(family);
 }
 
 /* The words that are not flags: a command first, after it flags again, after `run` a COMMAND. */

@@ -37,7 +37,7 @@ struct options {
 	enum steering_tool iptables_variant;
 	bool keep_rules;
 	struct listen_range proxy_ports;
-	struct addr bind_addr; /* "any" unless --bind-address or --steering=none says otherwise */
+	struct addr bind_addr; /* for its own family; see options_bind_addr() */
 	uint32_t relay_count;
 	const char *user; /* NULL: the default one */
 	enum log_format log_format;
@@ -51,6 +51,10 @@ struct options {
  * error prints it to err and returns -EINVAL with nothing to free. */
 int options_parse(struct options *out, int argc, char **argv, FILE *err);
 void options_fini(struct options *options);
+
+/* Where the listeners of a family bind: --bind-address if it is of that family; else loopback with
+ * --steering=none, and "any" without. */
+struct addr options_bind_addr(const struct options *options, enum addr_family family);
 
 /* Prints the help text: every command and flag, by group, with defaults. */
 void options_print_help(FILE *out);

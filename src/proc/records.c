@@ -5,16 +5,34 @@
 #include <errno.h>
 #include <string.h>
 
-static bool cluster_ip_ok(const struct addr_port *at)
+static bool unicast(const struct addr_port *at)
 {
 	return at->port != 0 && !addr_is_any(&at->addr) && !addr_is_loopback(&at->addr) &&
-	       !addr_is_multicast(&at->addr) && !addr_is_link_local(&at->addr);
+	       !addr_is_multicast(&at->addr);
 }
 
 static bool node_port_ok(const struct addr_port *at, const struct options *options)
 {
 	return addr_is_any(&at->addr) && at->port >= options->source.node_port_first &&
 	       at->port <= options->source.node_port_last;
+}
+
+static bool portal_ok(
+	const struct plan_portal *portal, enum addr_family family, const struct options *options)
+{
+	if (addr_family(&portal->at.addr) != family)
+		return false;
+	switch (portal->kind) {
+	case PLAN_PORTAL_CLUSTER_IP:
+		return unicast(&portal->at) && !addr_is_link_local(&portal->at.addr);
+	case PLAN_PORTAL_NODE_PORT:
+		return node_port_ok(&portal->at, options);
+	case PLAN_PORTAL_EXTERNAL_IP:
+	case PLAN_PORTAL_LOAD_BALANCER:
+		return unicast(&portal->at);
+	default:
+		return false;
+	}
 }
 
 /* Loopback is allowed: manifests on a laptop have backends there. */
@@ -28,10 +46,7 @@ int records_check(const struct plan_listener *record, const struct options *opti
 	if (record->portal_count == 0)
 		return -EPROTO;
 	for (size_t i = 0; i < record->portal_count; i++) {
-		const struct plan_portal *portal = &record->portals[i];
-
-		if (portal->kind == PLAN_PORTAL_CLUSTER_IP ? !cluster_ip_ok(&portal->at)
-							   : !node_port_ok(&portal->at, options))
+		if (!portal_ok(&record->portals[i], record->family, options))
 			return -EPROTO;
 	}
 	for (size_t i = 0; i < record->backend_count; i++) {

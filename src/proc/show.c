@@ -16,17 +16,25 @@ static void print_finding(enum source_severity severity, const char *line)
 	fprintf(stderr, "%s\n", line);
 }
 
+static int print_family(const struct steering_rules *rules, enum addr_family family, const char *tool)
+{
+	char *text = steering_iptables_render(rules, family, NULL);
+	int rc = printf("# %s --noflush\n%s", tool, text) < 0 ? -1 : 0;
+
+	free(text);
+	return rc;
+}
+
 static int print_rules(const struct plan *plan, const struct options *options)
 {
 	uint16_t first = options->proxy_ports.first ? options->proxy_ports.first : EXAMPLE_FIRST_PORT;
 	struct steering_rules rules;
-	char *text;
 	int rc;
 
 	steering_rules_from_plan(&rules, plan, &options->bind_addr, first);
-	text = steering_iptables_render(&rules, NULL);
-	rc = fputs(text, stdout) < 0 ? -1 : 0;
-	free(text);
+	rc = print_family(&rules, ADDR_V4, "iptables-restore");
+	if (rc == 0 && steering_rules_have(&rules, ADDR_V6))
+		rc = print_family(&rules, ADDR_V6, "ip6tables-restore");
 	steering_rules_fini(&rules);
 	return rc;
 }

@@ -189,6 +189,8 @@ static void on_synced(void *context, int error, const char *detail)
 	if (error < 0)
 		log_error("rules not in force: will try again", log_errno("error", -error),
 			log_str("detail", detail));
+	else if (steering_is_behind(supervisor->steering))
+		return;
 	else
 		in_force(supervisor);
 	tell_control_done(supervisor, error);
@@ -452,7 +454,8 @@ static int open_steering(struct supervisor *supervisor)
 static int supervisor_open(struct supervisor *supervisor)
 {
 	struct table_setup table = {
-		.bind_addr = supervisor->options->bind_addr,
+		.bind_v4 = options_bind_addr(supervisor->options, ADDR_V4),
+		.bind_v6 = options_bind_addr(supervisor->options, ADDR_V6),
 		.range = supervisor->options->proxy_ports,
 		.relay_count = supervisor->options->relay_count,
 	};

@@ -110,12 +110,14 @@ static uint32_t *carry_backend_slots(struct table *table, struct plan_listener *
 
 static int entry_open(struct table *table, struct table_entry *entry)
 {
-	int rc = listen_open(&entry->socket, entry->record->proto, &table->setup.bind_addr,
-		&table->setup.range, table->setup.relay_count, table->setup.seed++);
+	const struct addr *bind_addr =
+		entry->record->family == ADDR_V6 ? &table->setup.bind_v6 : &table->setup.bind_v4;
+	int rc = listen_open(&entry->socket, entry->record->proto, bind_addr, &table->setup.range,
+		table->setup.relay_count, table->setup.seed++);
 
 	entry->open = rc == 0;
 	if (rc < 0)
-		log_error("cannot open a listener", log_str("service", entry->record->key),
+		log_error("cannot open a listener", log_str("service", entry->record->id),
 			log_errno("error", -rc));
 	else
 		log_v(1, "listener open", log_str("service", entry->record->key),
@@ -179,8 +181,8 @@ struct table_entry *table_put_take(struct table *table, struct plan_listener *re
 	struct table_entry *entry = table_find(table, record->id);
 
 	*change = TABLE_FRONT | TABLE_BACKENDS;
-	/* Another protocol needs another socket: that is a new listener. */
-	if (entry && entry->record->proto != record->proto) {
+	/* Another protocol or family needs another socket: that is a new listener. */
+	if (entry && (entry->record->proto != record->proto || entry->record->family != record->family)) {
 		table_retire(table, entry);
 		entry = NULL;
 	}

@@ -33,7 +33,7 @@ enum table_change {
 
 /* How listeners are opened. */
 struct table_setup {
-	struct addr bind_addr;
+	struct addr bind_v4, bind_v6;
 	struct listen_range range;
 	uint32_t relay_count;
 	uint32_t seed; /* differs from run to run, so that proxy ports can't be guessed */

@@ -15,6 +15,7 @@
 #include "steering/tool.h"
 
 #define LEGACY_TABLES_FILE "/proc/net/ip_tables_names"
+#define LEGACY_TABLES_FILE_V6 "/proc/net/ip6_tables_names"
 #define COMMON_LOCK_FILE "/run/xtables.lock"
 
 /* Where the tools are when PATH doesn't say, as in an ordinary user's shell. */
@@ -38,9 +39,9 @@ static char *find_in(const char *path, const char *name)
 	return NULL;
 }
 
-static char *find_tool(const char *variant, const char *verb)
+static char *find_tool(const char *program, const char *variant, const char *verb)
 {
-	char *name = mem_printf("iptables%s-%s", variant, verb);
+	char *name = mem_printf("%s%s-%s", program, variant, verb);
 	char *file = find_in(getenv("PATH"), name);
 
 	if (!file)
@@ -49,7 +50,24 @@ static char *find_tool(const char *variant, const char *verb)
 	return file;
 }
 
-/* Returns true and fills tools if both tools of the variant are there. */
+static void pair_fini(struct host_pair *pair)
+{
+	free(pair->save);
+	free(pair->restore);
+	*pair = (struct host_pair){NULL};
+}
+
+static bool find_program(struct host_pair *pair, const char *program, const char *variant)
+{
+	pair->save = find_tool(program, variant, "save");
+	pair->restore = find_tool(program, variant, "restore");
+	if (pair->save && pair->restore)
+		return true;
+	pair_fini(pair);
+	return false;
+}
+
+/* Returns true and fills tools if both tools of the variant are there; those for IPv6 may be missing. */
 static bool find_pair(struct host_tools *tools, enum steering_tool kind)
 {
 	static const char *const variants[] = {
@@ -58,22 +76,17 @@ static bool find_pair(struct host_tools *tools, enum steering_tool kind)
 		[STEERING_TOOL_LEGACY] = "-legacy",
 	};
 
-	char *save = find_tool(variants[kind], "save"), *restore = find_tool(variants[kind], "restore");
-
-	if (save && restore) {
-		*tools = (struct host_tools){.kind = kind, .save = save, .restore = restore};
-		return true;
-	}
 	*tools = (struct host_tools){.kind = kind};
-	free(save);
-	free(restore);
-	return false;
+	if (!find_program(&tools->v4, "iptables", variants[kind]))
+		return false;
+	find_program(&tools->v6, "ip6tables", variants[kind]);
+	return true;
 }
 
 void host_tools_fini(struct host_tools *tools)
 {
-	free(tools->save);
-	free(tools->restore);
+	pair_fini(&tools->v4);
+	pair_fini(&tools->v6);
 	if (tools->lock_fd > 0)
 		close(tools->lock_fd);
 	*tools = (struct host_tools){.kind = tools->kind};
@@ -107,9 +120,9 @@ static void find_lock(struct host_tools *tools)
 
 /* ---- asking ---- */
 
-bool host_legacy_table_loaded(const char *table)
+bool host_legacy_table_loaded(enum addr_family family, const char *table)
 {
-	FILE *file = fopen(LEGACY_TABLES_FILE, "re");
+	FILE *file = fopen(family == ADDR_V6 ? LEGACY_TABLES_FILE_V6 : LEGACY_TABLES_FILE, "re");
 	char line[64];
 	bool found = false;
 
@@ -141,7 +154,7 @@ static void count_rules(void *context, const struct tool_result *result)
 /* How many rules the variant's tables hold, or a negative errno if it can't say. */
 static long rule_count(const struct host_tools *tools, int timeout_ms)
 {
-	const char *const argv[] = {tools->save, NULL};
+	const char *const argv[] = {tools->v4.save, NULL};
 	long count = 0;
 
 	tool_run_wait(&(struct tool_job){
@@ -163,7 +176,7 @@ static void check_version(void *context, const struct tool_result *result)
 /* What a plain iptables-save is: releases before 1.8 name no variant, and are legacy. */
 static enum steering_tool plain_kind(const struct host_tools *tools, int timeout_ms)
 {
-	const char *const argv[] = {tools->save, "--version", NULL};
+	const char *const argv[] = {tools->v4.save, "--version", NULL};
 	bool nft = false;
 
 	tool_run_wait(&(struct tool_job){
@@ -186,7 +199,7 @@ static enum steering_tool variant_in_use(bool has_plain, int timeout_ms)
 	bool has_legacy = find_pair(&legacy, STEERING_TOOL_LEGACY);
 	long nft_rules = has_nft ? rule_count(&nft, timeout_ms) : -ENOENT;
 	/* Asking the legacy tool would load its tables. */
-	bool ask_legacy = has_legacy && host_legacy_table_loaded(NULL);
+	bool ask_legacy = has_legacy && host_legacy_table_loaded(ADDR_V4, NULL);
 	long legacy_rules = ask_legacy ? rule_count(&legacy, timeout_ms) : 0;
 
 	host_tools_fini(&nft);

@@ -6,13 +6,24 @@
 
 #include "portald/steering.h"
 
-/* One variant of iptables, by the paths of its tools. */
-struct host_tools {
-	enum steering_tool kind; /* STEERING_TOOL_AUTO: the plain iptables of a host, which may be either */
+/* The tools of one family, by their paths. */
+struct host_pair {
 	char *save;
 	char *restore;
-	int lock_fd; /* a private lock where the common one can't be opened; 0: none needed */
 };
+
+/* One variant of iptables. */
+struct host_tools {
+	enum steering_tool kind; /* STEERING_TOOL_AUTO: the plain iptables of a host, which may be either */
+	struct host_pair v4;
+	struct host_pair v6; /* NULLs: the host has none */
+	int lock_fd;         /* a private lock where the common one can't be opened; 0: none needed */
+};
+
+static inline const struct host_pair *host_pair(const struct host_tools *tools, enum addr_family family)
+{
+	return family == ADDR_V6 ? &tools->v6 : &tools->v4;
+}
 
 /* Finds the variant, or for STEERING_TOOL_AUTO the one that the host uses already. Returns 0, or -ENOENT
  * after logging what is missing. The caller ends with host_tools_fini(). */
@@ -25,6 +36,6 @@ void host_tools_fini(struct host_tools *tools);
 
 /* True if the kernel holds that table of the legacy variant, or where it doesn't say. table NULL: any table;
  * then false where it doesn't say. */
-bool host_legacy_table_loaded(const char *table);
+bool host_legacy_table_loaded(enum addr_family family, const char *table);
 
 #endif

@@ -1,8 +1,10 @@
-/* What was saved, and how the jumps to our chains stand in it. */
+/* Parts of the iptables renderer: single rules, and what was saved. */
 #ifndef STEERING_IPTABLES_PRIVATE_H
 #define STEERING_IPTABLES_PRIVATE_H
 
 #include <stdbool.h>
+
+#include "portald/steering.h"
 
 struct text;
 
@@ -13,7 +15,9 @@ struct iptables_jump {
 	const char *from;
 	const char *to;
 	enum jump_place place;
-	bool local_only; /* -m addrtype --dst-type LOCAL */
+	bool local_only;    /* -m addrtype --dst-type LOCAL */
+	bool new_only;      /* -m conntrack --ctstate NEW */
+	const char *beside; /* JUMP_FIRST: the chain of ours whose jump may also be in front; NULL: none */
 	const char *comment;
 };
 
@@ -26,7 +30,25 @@ void iptables_jump_remove(struct text *out, const struct iptables_jump *jump, co
 
 bool iptables_chain_exists(const char *saved, const char *chain);
 
-/* True if another chain than jump->from leads to jump->to. */
-bool iptables_chain_used_elsewhere(const char *saved, const struct iptables_jump *jump);
+/* True if a rule that is not in one of froms (NULL-terminated) leads to the chain. */
+bool iptables_chain_used_elsewhere(const char *saved, const char *chain, const char *const *froms);
+
+/* Which chain a rule stands in: that of the first translation, or of the filter before or after it. */
+enum iptables_content {
+	CONTENT_PORTALS,    /* nat: portals with an address */
+	CONTENT_NODE_PORTS, /* nat: portals on every address of the node, or those of --nodeport-addresses */
+	CONTENT_REFUSED,    /* filter: portals without endpoints, and proxy ports met directly */
+	CONTENT_ACCEPT,     /* filter: what NodePorts redirect to */
+};
+
+struct iptables_chain {
+	const char *name;
+	enum iptables_content content;
+	enum plan_scope scope; /* whose traffic passes it: ARRIVING or HOST */
+};
+
+/* Adds the chain's rules for one family, the more specific ones first. */
+void iptables_render_chain(struct text *out, const struct iptables_chain *chain,
+	const struct steering_rules *rules, enum addr_family family);
 
 #endif

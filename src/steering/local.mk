@@ -6,6 +6,7 @@ src_steering_libsteering_a_SOURCES = \
 	src/steering/host.h \
 	src/steering/iptables.c \
 	src/steering/iptables_private.h \
+	src/steering/iptables_rule.c \
 	src/steering/route.c \
 	src/steering/route.h \
 	src/steering/rules.c \

@@ -2,9 +2,11 @@
  *
  * A connect() looks up a route before a packet reaches OUTPUT, so on a host without a default route (an
  * offline laptop, a bare namespace) a ClusterIP is unreachable though a rule would redirect it. Such an
- * address gets a route of its own to lo, with 127.0.0.1 as source: enough to get as far as OUTPUT. Where
- * there is a route already, nothing is done. Ours are known by their protocol number, so that they can be
- * found and removed by a later process. */
+ * address gets a route of its own to lo, with 127.0.0.1 as source: enough to get as far as OUTPUT. For IPv6
+ * the kernel turns a plain route to lo into one that refuses, so there it is a local route, with ::1 as
+ * source; it makes the ClusterIP's other ports answer as the host's own address would. Where there is a route
+ * already, nothing is done. Ours are known by their protocol number, so that they can be found and removed by
+ * a later process. */
 #include "steering/route.h"
 
 #include <arpa/inet.h>
@@ -12,7 +14,9 @@
 #include <libmnl/libmnl.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
+#include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "portald/log.h"
@@ -54,7 +58,14 @@ static void router_close(struct router *router)
 	free(router->ours);
 }
 
-static struct rtmsg *request_init(struct nlmsghdr *request, uint16_t type, uint16_t flags)
+/* The length of a prefix that is one address. */
+static unsigned char whole_bits(enum addr_family family)
+{
+	return family == ADDR_V6 ? 128 : 32;
+}
+
+static struct rtmsg *request_init(
+	struct nlmsghdr *request, enum addr_family family, uint16_t type, uint16_t flags)
 {
 	struct rtmsg *route;
 
@@ -62,8 +73,29 @@ static struct rtmsg *request_init(struct nlmsghdr *request, uint16_t type, uint1
 	request->nlmsg_type = type;
 	request->nlmsg_flags = NLM_F_REQUEST | flags;
 	route = mnl_nlmsg_put_extra_header(request, sizeof(*route));
-	route->rtm_family = AF_INET;
+	route->rtm_family = family == ADDR_V6 ? AF_INET6 : AF_INET;
 	return route;
+}
+
+static void put_addr(struct nlmsghdr *request, uint16_t attribute, const struct addr *addr)
+{
+	if (addr_family(addr) == ADDR_V6)
+		mnl_attr_put(request, attribute, sizeof(addr->bytes), addr->bytes);
+	else
+		mnl_attr_put_u32(request, attribute, htonl(addr_v4_value(addr)));
+}
+
+/* The address in an attribute; the "any" one if its length is wrong. */
+static struct addr get_addr(const struct nlattr *attribute, enum addr_family family)
+{
+	struct addr addr = addr_any(family);
+	bool right = mnl_attr_get_payload_len(attribute) == whole_bits(family) / 8;
+
+	if (right && family == ADDR_V6)
+		memcpy(addr.bytes, mnl_attr_get_payload(attribute), sizeof(addr.bytes));
+	else if (right)
+		addr = addr_v4(ntohl(mnl_attr_get_u32(attribute)));
+	return addr;
 }
 
 /* Sends the request and reads the answer to its end. Returns 0 or the kernel's negative errno. */
@@ -94,9 +126,10 @@ static int on_route(const struct nlmsghdr *message, void *context)
 {
 	const struct rtmsg *route = mnl_nlmsg_get_payload(message);
 	struct router *router = context;
+	enum addr_family family = route->rtm_family == AF_INET6 ? ADDR_V6 : ADDR_V4;
 	const struct nlattr *attribute;
 
-	if (route->rtm_protocol != ROUTE_PROTOCOL || route->rtm_dst_len != 32)
+	if (route->rtm_protocol != ROUTE_PROTOCOL || route->rtm_dst_len != whole_bits(family))
 		return MNL_CB_OK;
 	mnl_attr_for_each(attribute, message, sizeof(*route))
 	{
@@ -104,7 +137,7 @@ static int on_route(const struct nlmsghdr *message, void *context)
 			continue;
 		router->ours = mem_grow(
 			router->ours, router->our_count, &router->our_capacity, sizeof(*router->ours));
-		router->ours[router->our_count++] = addr_v4(ntohl(mnl_attr_get_u32(attribute)));
+		router->ours[router->our_count++] = get_addr(attribute, family);
 	}
 	return MNL_CB_OK;
 }
@@ -114,35 +147,45 @@ static int addrs_cmp(const void *a, const void *b)
 	return addr_cmp(a, b);
 }
 
-static int load_ours(struct router *router)
+static int load_family(struct router *router, enum addr_family family)
 {
 	char buffer[256] = {0};
 	struct nlmsghdr *request = (struct nlmsghdr *)buffer;
-	struct rtmsg *route = request_init(request, RTM_GETROUTE, NLM_F_DUMP);
+	struct rtmsg *route = request_init(request, family, RTM_GETROUTE, NLM_F_DUMP);
 	int rc;
 
 	route->rtm_table = RT_TABLE_MAIN;
 	route->rtm_protocol = ROUTE_PROTOCOL;
 	rc = ask(router, request, on_route);
+	/* A kernel without IPv6 has no routes of ours. */
+	return rc == -EOPNOTSUPP || rc == -EAFNOSUPPORT ? 0 : rc;
+}
+
+static int load_ours(struct router *router)
+{
+	int v4 = load_family(router, ADDR_V4), v6 = load_family(router, ADDR_V6);
+
 	if (router->our_count > 0)
 		qsort(router->ours, router->our_count, sizeof(*router->ours), addrs_cmp);
-	return rc;
+	return v4 < 0 ? v4 : v6;
 }
 
 static int change_route(struct router *router, const struct addr *to, uint16_t type, uint16_t flags)
 {
 	char buffer[256] = {0};
 	struct nlmsghdr *request = (struct nlmsghdr *)buffer;
-	struct rtmsg *route = request_init(request, type, NLM_F_ACK | flags);
+	enum addr_family family = addr_family(to);
+	struct rtmsg *route = request_init(request, family, type, NLM_F_ACK | flags);
+	struct addr loopback = addr_loopback(family);
 
-	route->rtm_dst_len = 32;
+	route->rtm_dst_len = whole_bits(family);
 	route->rtm_table = RT_TABLE_MAIN;
 	route->rtm_protocol = ROUTE_PROTOCOL;
 	route->rtm_scope = RT_SCOPE_HOST;
-	route->rtm_type = RTN_UNICAST;
-	mnl_attr_put_u32(request, RTA_DST, htonl(addr_v4_value(to)));
+	route->rtm_type = family == ADDR_V6 ? RTN_LOCAL : RTN_UNICAST;
+	put_addr(request, RTA_DST, to);
 	mnl_attr_put_u32(request, RTA_OIF, if_nametoindex("lo"));
-	mnl_attr_put_u32(request, RTA_PREFSRC, htonl(INADDR_LOOPBACK));
+	put_addr(request, RTA_PREFSRC, &loopback);
 	return ask(router, request, NULL);
 }
 
@@ -174,10 +217,10 @@ static bool is_unreachable(struct router *router, const struct addr *to)
 {
 	char buffer[256] = {0};
 	struct nlmsghdr *request = (struct nlmsghdr *)buffer;
-	struct rtmsg *route = request_init(request, RTM_GETROUTE, 0);
+	struct rtmsg *route = request_init(request, addr_family(to), RTM_GETROUTE, 0);
 
-	route->rtm_dst_len = 32;
-	mnl_attr_put_u32(request, RTA_DST, htonl(addr_v4_value(to)));
+	route->rtm_dst_len = whole_bits(addr_family(to));
+	put_addr(request, RTA_DST, to);
 	return ask(router, request, on_lookup) == -ENETUNREACH;
 }
 
@@ -202,8 +245,7 @@ static int sync_routes(struct router *router, const struct addr *wanted, size_t 
 			rc = keep_first(rc, remove_route(router, &router->ours[i]));
 	}
 	for (size_t i = 0; i < count; i++) {
-		if (addr_family(&wanted[i]) == ADDR_V4 && !has(router->ours, router->our_count, &wanted[i]) &&
-			is_unreachable(router, &wanted[i]))
+		if (!has(router->ours, router->our_count, &wanted[i]) && is_unreachable(router, &wanted[i]))
 			rc = keep_first(rc, add_route(router, &wanted[i]));
 	}
 	return rc;

@@ -7,8 +7,8 @@
 #include "portald/addr.h"
 
 /* Makes our routes be there for exactly those of the wanted addresses that the host has no other route to.
- * wanted is sorted and unique; other families than IPv4 are passed over. Asks the kernel and nothing
- * else, so it doesn't wait. Returns 0, or the first negative errno after trying everything. */
+ * wanted is sorted and unique. Asks the kernel and nothing else, so it doesn't wait. Returns 0, or the first
+ * negative errno after trying everything. */
 int route_sync(const struct addr *wanted, size_t count);
 
 #endif

@@ -1,5 +1,6 @@
 /* Owns sets of wanted rules. Runs in the supervisor and in `portald plan --rules`. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "portald/mem.h"
 #include "steering/rules.h"
@@ -26,18 +27,48 @@ static struct steering_rule *rules_append(struct steering_rules *rules)
 	return &rules->rules[rules->count++];
 }
 
+void steering_rules_add_portal(struct steering_rules *rules, const struct plan_listener *listener,
+	const struct plan_portal *portal, uint16_t proxy_port)
+{
+	*rules_append(rules) = (struct steering_rule){
+		.key = listener->key,
+		.proto = listener->proto,
+		.action = listener->action,
+		.portal = *portal,
+		.proxy_port = proxy_port,
+	};
+}
+
 void steering_rules_add(
 	struct steering_rules *rules, const struct plan_listener *listener, uint16_t proxy_port)
 {
-	for (size_t i = 0; i < listener->portal_count; i++) {
-		*rules_append(rules) = (struct steering_rule){
-			.key = listener->key,
-			.proto = listener->proto,
-			.action = listener->action,
-			.portal = listener->portals[i],
-			.proxy_port = proxy_port,
-		};
+	for (size_t i = 0; i < listener->portal_count; i++)
+		steering_rules_add_portal(rules, listener, &listener->portals[i], proxy_port);
+}
+
+bool steering_rules_have(const struct steering_rules *rules, enum addr_family family)
+{
+	for (size_t i = 0; i < rules->count; i++) {
+		if (addr_family(&rules->rules[i].portal.at.addr) == family)
+			return true;
 	}
+	return false;
+}
+
+bool steering_node_port_at(const struct steering_rules *rules, const struct addr *addr)
+{
+	bool restricted = false;
+
+	for (size_t i = 0; i < rules->node_port_range_count; i++) {
+		const struct addr_prefix *range = &rules->node_port_ranges[i];
+
+		if (addr_family(&range->addr) != addr_family(addr))
+			continue;
+		if (addr_prefix_contains(range, addr))
+			return true;
+		restricted = true;
+	}
+	return !restricted;
 }
 
 void steering_rules_from_plan(struct steering_rules *rules, const struct plan *plan,
@@ -51,6 +82,17 @@ void steering_rules_from_plan(struct steering_rules *rules, const struct plan *p
 	}
 }
 
+/* NULL if there are none. */
+static struct addr_prefix *copy_ranges(const struct steering_rules *rules)
+{
+	size_t count = rules->node_port_range_count;
+	struct addr_prefix *ranges = count > 0 ? mem_calloc(count, sizeof(*ranges)) : NULL;
+
+	if (ranges)
+		memcpy(ranges, rules->node_port_ranges, count * sizeof(*ranges));
+	return ranges;
+}
+
 struct steering_rules *rules_copy(const struct steering_rules *rules)
 {
 	struct steering_rules *copy = mem_calloc(1, sizeof(*copy));
@@ -59,6 +101,8 @@ struct steering_rules *rules_copy(const struct steering_rules *rules)
 		.rules = mem_calloc(rules->count, sizeof(*copy->rules)),
 		.count = rules->count,
 		.bind_addr = rules->bind_addr,
+		.node_port_ranges = copy_ranges(rules),
+		.node_port_range_count = rules->node_port_range_count,
 	};
 	for (size_t i = 0; i < rules->count; i++) {
 		copy->rules[i] = rules->rules[i];
@@ -73,6 +117,7 @@ void rules_copy_free(struct steering_rules *rules)
 		return;
 	for (size_t i = 0; i < rules->count; i++)
 		free((char *)rules->rules[i].key);
+	free((struct addr_prefix *)rules->node_port_ranges);
 	steering_rules_fini(rules);
 	free(rules);
 }

@@ -89,7 +89,7 @@ static bool span_is_comment(const struct span *span, const char *comment)
 }
 
 /* What a jump's line may hold, as bits: each must be there once, in whatever order a version prints them. */
-enum part { PART_COMMENT = 1, PART_LOCAL = 2, PART_TARGET = 4 };
+enum part { PART_COMMENT = 1, PART_LOCAL = 2, PART_NEW = 4, PART_TARGET = 8 };
 
 /* The part that the word begins, eaten from *rest; 0 if it is none of ours. */
 static unsigned eat_part(const struct span *word, struct span *rest, const struct iptables_jump *jump)
@@ -107,13 +107,16 @@ static unsigned eat_part(const struct span *word, struct span *rest, const struc
 		return PART_COMMENT;
 	if (span_is(&a, "addrtype") && span_is(&b, "--dst-type") && span_is(&c, "LOCAL"))
 		return PART_LOCAL;
+	if (span_is(&a, "conntrack") && span_is(&b, "--ctstate") && span_is(&c, "NEW"))
+		return PART_NEW;
 	return 0;
 }
 
 /* True if what follows "-A CHAIN" is the jump in the form in which we write it. */
 static bool is_wanted_form(struct span rest, const struct iptables_jump *jump)
 {
-	unsigned wanted = PART_COMMENT | PART_TARGET | (jump->local_only ? PART_LOCAL : 0);
+	unsigned wanted = PART_COMMENT | PART_TARGET | (jump->local_only ? PART_LOCAL : 0) |
+			  (jump->new_only ? PART_NEW : 0);
 	unsigned found = 0;
 	struct span word;
 
@@ -141,6 +144,8 @@ static struct standing jump_standing(const struct iptables_jump *jump, const cha
 
 	while (next_line(&saved, &line)) {
 		if (!line_appends(&line, jump->from, &rest))
+			continue;
+		if (jump->beside && leads_to(rest, jump->beside))
 			continue;
 		position++;
 		if (leads_to(rest, jump->to)) {
@@ -174,6 +179,8 @@ void iptables_jump_repair(struct text *out, const struct iptables_jump *jump, co
 	text_printf(out, jump->place == JUMP_FIRST ? "-I %s 1" : "-A %s", jump->from);
 	if (jump->local_only)
 		text_printf(out, " -m addrtype --dst-type LOCAL");
+	if (jump->new_only)
+		text_printf(out, " -m conntrack --ctstate NEW");
 	text_printf(out, " -m comment --comment ");
 	text_quoted(out, jump->comment);
 	text_printf(out, " -j %s\n", jump->to);
@@ -194,13 +201,24 @@ bool iptables_chain_exists(const char *saved, const char *chain)
 	return false;
 }
 
-bool iptables_chain_used_elsewhere(const char *saved, const struct iptables_jump *jump)
+static bool line_is_in(const struct span *line, const char *const *chains)
 {
-	struct span line, rest;
+	struct span rest;
+
+	for (; *chains; chains++) {
+		if (line_appends(line, *chains, &rest))
+			return true;
+	}
+	return false;
+}
+
+bool iptables_chain_used_elsewhere(const char *saved, const char *chain, const char *const *froms)
+{
+	struct span line;
 
 	while (next_line(&saved, &line)) {
-		if (line.length > 2 && memcmp(line.start, "-A", 2) == 0 &&
-			!line_appends(&line, jump->from, &rest) && leads_to(line, jump->to))
+		if (line.length > 2 && memcmp(line.start, "-A", 2) == 0 && !line_is_in(&line, froms) &&
+			leads_to(line, chain))
 			return true;
 	}
 	return false;

@@ -2,7 +2,7 @@
  *
  *     state    event              next
  *     idle     steering_apply()   due: a sync starts from the loop
- *     due      loop               syncing: routes first, then the firewall
+ *     due      loop               syncing: routes first, then the firewall of IPv4, then that of IPv6
  *     syncing  steering_apply()   syncing; the newest set waits
  *     syncing  success            idle, or due if a set waits; the pause is reset
  *     syncing  failure            pausing: the newest set (or the failed one) waits
@@ -37,6 +37,8 @@ struct steering {
 	struct steering_rules *waiting;   /* what comes next; NULL: nothing */
 	struct event *start_event;        /* the next sync */
 	int pause_ms;                     /* after the next failure */
+	bool v6_unseen;                   /* ip6tables may hold rules of ours */
+	bool v6_reported;                 /* that there is no ip6tables */
 	struct addr *routed;              /* the ClusterIPs whose routes were seen to */
 	size_t routed_count;
 };
@@ -101,12 +103,8 @@ static void sync_failed(struct steering *steering)
 		steering->pause_ms = LONGEST_PAUSE_MS;
 }
 
-static void on_synced(void *context, int error, const char *detail)
+static void finish(struct steering *steering, int error, const char *detail)
 {
-	struct steering *steering = context;
-
-	sync_free(steering->sync);
-	steering->sync = NULL;
 	if (error == 0)
 		sync_succeeded(steering);
 	else
@@ -114,6 +112,64 @@ static void on_synced(void *context, int error, const char *detail)
 	/* Last: it may free the engine. */
 	if (steering->options.synced)
 		steering->options.synced(steering->options.context, error, detail);
+}
+
+static void start_sync(struct steering *steering, enum addr_family family, const struct steering_rules *rules,
+	void (*done)(void *context, int error, const char *detail))
+{
+	steering->sync = sync_start(&(struct sync_job){
+		.base = steering->base,
+		.tools = &steering->tools,
+		.family = family,
+		.rules = rules,
+		.timeout_ms = steering->options.tool_timeout_ms,
+		.done = done,
+		.context = steering,
+	});
+	if (!steering->sync)
+		finish(steering, -ENOMEM, "out of memory");
+}
+
+/* A host without IPv6 rules has its IPv4 ones all the same. */
+static void report_no_v6(struct steering *steering, const char *detail)
+{
+	if (steering->v6_reported || !steering_rules_have(steering->in_flight, ADDR_V6))
+		return;
+	steering->v6_reported = true;
+	log_error("no ip6tables: Services are not reached at IPv6 addresses", log_str("detail", detail));
+}
+
+static void on_v6_synced(void *context, int error, const char *detail)
+{
+	struct steering *steering = context;
+
+	sync_free(steering->sync);
+	steering->sync = NULL;
+	if (error == -EOPNOTSUPP) {
+		report_no_v6(steering, detail);
+		error = 0;
+	} else if (error == 0) {
+		steering->v6_unseen = steering_rules_have(steering->in_flight, ADDR_V6);
+		steering->v6_reported = false;
+	}
+	finish(steering, error, error < 0 ? detail : NULL);
+}
+
+static void on_v4_synced(void *context, int error, const char *detail)
+{
+	struct steering *steering = context;
+	bool wanted = steering_rules_have(steering->in_flight, ADDR_V6);
+	bool there = steering->tools.v6.save != NULL;
+
+	sync_free(steering->sync);
+	steering->sync = NULL;
+	if (error == 0 && wanted && !there)
+		report_no_v6(steering, "the tools are not installed");
+	/* Without IPv6 Services ip6tables gets no chains, and loses those that an earlier run has left. */
+	if (error == 0 && there && (wanted || steering->v6_unseen))
+		start_sync(steering, ADDR_V6, wanted ? steering->in_flight : NULL, on_v6_synced);
+	else
+		finish(steering, error, detail);
 }
 
 static void on_start(evutil_socket_t fd, short what, void *context)
@@ -125,16 +181,7 @@ static void on_start(evutil_socket_t fd, short what, void *context)
 	steering->in_flight = steering->waiting;
 	steering->waiting = NULL;
 	sync_routes(steering, steering->in_flight);
-	steering->sync = sync_start(&(struct sync_job){
-		.base = steering->base,
-		.tools = &steering->tools,
-		.rules = steering->in_flight,
-		.timeout_ms = steering->options.tool_timeout_ms,
-		.done = on_synced,
-		.context = steering,
-	});
-	if (!steering->sync)
-		on_synced(steering, -ENOMEM, "out of memory");
+	start_sync(steering, ADDR_V4, steering->in_flight, on_v4_synced);
 }
 
 /* ---- the engine ---- */
@@ -143,7 +190,8 @@ struct steering *steering_new(struct event_base *base, const struct steering_opt
 {
 	struct steering *steering = mem_calloc(1, sizeof(*steering));
 
-	*steering = (struct steering){.base = base, .options = *options, .pause_ms = FIRST_PAUSE_MS};
+	*steering = (struct steering){
+		.base = base, .options = *options, .pause_ms = FIRST_PAUSE_MS, .v6_unseen = true};
 	if (host_tools_find(&steering->tools, options->tool, options->tool_timeout_ms) < 0) {
 		free(steering);
 		return NULL;
@@ -154,7 +202,7 @@ struct steering *steering_new(struct event_base *base, const struct steering_opt
 		return NULL;
 	}
 	log_v(1, "steering by iptables", log_str("variant", tool_word(steering->tools.kind)),
-		log_str("tool", steering->tools.restore),
+		log_str("tool", steering->tools.v4.restore),
 		log_str("lock", steering->tools.lock_fd > 0 ? "private" : "common"));
 	return steering;
 }
@@ -183,6 +231,11 @@ void steering_apply(struct steering *steering, const struct steering_rules *rule
 		start_after(steering, 0);
 }
 
+bool steering_is_behind(const struct steering *steering)
+{
+	return steering->waiting != NULL;
+}
+
 /* ---- cleanup ---- */
 
 struct cleanup {
@@ -198,7 +251,7 @@ static void on_cleaned(void *context, int error, const char *detail)
 	cleanup->detail = mem_strdup(detail);
 }
 
-static int cleanup_tools(const struct host_tools *tools, int tool_timeout_ms)
+static int cleanup_family(const struct host_tools *tools, enum addr_family family, int tool_timeout_ms)
 {
 	struct cleanup cleanup = {.error = -ENOMEM};
 	struct event_base *base = event_base_new();
@@ -206,6 +259,7 @@ static int cleanup_tools(const struct host_tools *tools, int tool_timeout_ms)
 				  : sync_start(&(struct sync_job){
 					    .base = base,
 					    .tools = tools,
+					    .family = family,
 					    .timeout_ms = tool_timeout_ms,
 					    .done = on_cleaned,
 					    .context = &cleanup,
@@ -218,9 +272,18 @@ static int cleanup_tools(const struct host_tools *tools, int tool_timeout_ms)
 		event_base_free(base);
 	if (cleanup.error < 0)
 		log_error("cannot remove rules", log_str("variant", tool_word(tools->kind)),
+			log_str("family", family == ADDR_V6 ? "IPv6" : "IPv4"),
 			log_errno("error", -cleanup.error), log_str("detail", cleanup.detail));
 	free(cleanup.detail);
 	return cleanup.error;
+}
+
+static int cleanup_tools(const struct host_tools *tools, int tool_timeout_ms)
+{
+	int v4 = cleanup_family(tools, ADDR_V4, tool_timeout_ms);
+	int v6 = tools->v6.save ? cleanup_family(tools, ADDR_V6, tool_timeout_ms) : 0;
+
+	return v4 < 0 ? v4 : v6;
 }
 
 int steering_cleanup(int tool_timeout_ms)

@@ -1,4 +1,4 @@
-/* Owns one pass over the firewall. Runs in the supervisor.
+/* Owns one pass over the firewall of one family. Runs in the supervisor.
  *
  *     state        event           next
  *     SAVE_NAT     tool succeeded  SAVE_FILTER
@@ -74,10 +74,15 @@ static char *one_line(const char *said)
 	return line;
 }
 
+static const struct host_pair *tools_of(const struct sync *sync)
+{
+	return host_pair(sync->job.tools, sync->job.family);
+}
+
 /* The caller frees it. */
 static char *failure_text(const struct sync *sync, const struct tool_result *result)
 {
-	const char *path = sync->state == RESTORE ? sync->job.tools->restore : sync->job.tools->save;
+	const char *path = sync->state == RESTORE ? tools_of(sync)->restore : tools_of(sync)->save;
 	const char *line = NULL;
 	char *said = one_line(result->err), *text;
 	size_t length = sync->state == RESTORE ? text_line(sync->text, named_line(result->err), &line) : 0;
@@ -99,9 +104,11 @@ static char *failure_text(const struct sync *sync, const struct tool_result *res
 static void fail(struct sync *sync, const struct tool_result *result)
 {
 	char *detail = failure_text(sync, result);
+	/* Every kernel with iptables has IPv4's tables, but not every one has IPv6's. */
+	bool lacks_tables = sync->job.family == ADDR_V6 && sync->state != RESTORE && result->error == -EIO;
 
 	sync->state = DONE;
-	sync->job.done(sync->job.context, result->error, detail);
+	sync->job.done(sync->job.context, lacks_tables ? -EOPNOTSUPP : result->error, detail);
 	free(detail);
 }
 
@@ -112,7 +119,7 @@ static void fail(struct sync *sync, const struct tool_result *result)
 static bool means_nothing_there(const struct sync *sync, const struct tool_result *result)
 {
 	return result->error == -EIO && !sync->job.rules && sync->state != RESTORE &&
-	       sync->job.tools->kind == STEERING_TOOL_LEGACY;
+	       (sync->job.tools->kind == STEERING_TOOL_LEGACY || sync->job.family == ADDR_V6);
 }
 
 static void on_tool_done(void *context, const struct tool_result *result)
@@ -152,12 +159,12 @@ static void run_tool(struct sync *sync, const char *const argv[], const char *in
 static bool table_is_unused(const struct sync *sync, const char *table)
 {
 	return !sync->job.rules && sync->job.tools->kind == STEERING_TOOL_LEGACY &&
-	       !host_legacy_table_loaded(table);
+	       !host_legacy_table_loaded(sync->job.family, table);
 }
 
 static void step_save(struct sync *sync, const char *table)
 {
-	const char *const argv[] = {sync->job.tools->save, "-t", table, NULL};
+	const char *const argv[] = {tools_of(sync)->save, "-t", table, NULL};
 
 	if (!table_is_unused(sync, table)) {
 		run_tool(sync, argv, NULL);
@@ -169,11 +176,11 @@ static void step_save(struct sync *sync, const char *table)
 
 static void step_restore(struct sync *sync)
 {
-	const char *const argv[] = {sync->job.tools->restore, "--noflush", "-w", LOCK_WAIT_SECONDS, NULL};
+	const char *const argv[] = {tools_of(sync)->restore, "--noflush", "-w", LOCK_WAIT_SECONDS, NULL};
 	const struct steering_saved saved = {
 		.nat = sync->saved[SAVE_NAT], .filter = sync->saved[SAVE_FILTER]};
 
-	sync->text = sync->job.rules ? steering_iptables_render(sync->job.rules, &saved)
+	sync->text = sync->job.rules ? steering_iptables_render(sync->job.rules, sync->job.family, &saved)
 				     : steering_iptables_render_cleanup(&saved);
 	if (sync->text[0]) {
 		run_tool(sync, argv, sync->text);

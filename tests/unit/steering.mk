@@ -9,7 +9,8 @@ tests_unit_test_steering_text_LDADD = src/steering/libsteering.a src/plan/libpla
 	src/base/libbase.a $(YAJL_LIBS) $(YAML_LIBS) $(LIBEVENT_LIBS) $(MNL_LIBS) $(CMOCKA_LIBS)
 
 check_PROGRAMS += tests/unit/test_steering_engine
-tests_unit_test_steering_engine_SOURCES = tests/unit/test_steering_engine.c
+tests_unit_test_steering_engine_SOURCES = tests/unit/netns_rig.c tests/unit/netns_rig.h \
+	tests/unit/test_steering_engine.c
 tests_unit_test_steering_engine_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS) $(LIBEVENT_CFLAGS)
 tests_unit_test_steering_engine_LDADD = src/steering/libsteering.a src/plan/libplan.a src/model/libmodel.a \
 	src/base/libbase.a $(YAJL_LIBS) $(YAML_LIBS) $(LIBEVENT_LIBS) $(MNL_LIBS) $(CMOCKA_LIBS)

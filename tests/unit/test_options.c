@@ -164,7 +164,7 @@ static void wrong_words_are_named(void **state)
 	refuses(WORDS("run", "-f", "-"), "standard input");
 	refuses(WORDS("run", "-f", "a", "--steering=none"), "run needs rules");
 	refuses(WORDS("-f", "a", "--bind-address=127.0.0.1"), "loopback");
-	refuses(WORDS("-f", "a", "--bind-address=nowhere"), "must be an IPv4 address");
+	refuses(WORDS("-f", "a", "--bind-address=nowhere"), "must be an IP address");
 	refuses(WORDS("-f", "a", "--service-cluster-ip-range=10.96.0.1/12"), "CIDR");
 	refuses(WORDS("-f", "a", "--relays=0"), "must be a number from 1 to 64");
 	refuses(WORDS("-f", "a", "--relays=65"), "must be a number from 1 to 64");

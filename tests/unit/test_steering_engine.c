@@ -24,97 +24,15 @@
 
 #include <cmocka.h>
 
+#include "netns_rig.h"
 #include "portald/clock.h"
 #include "portald/mem.h"
 #include "portald/steering.h"
 
-#define EXIT_SKIPPED 77
 #define TOOL_TIMEOUT_MS 20000
 #define NOBODY 65534
 
-/* ---- namespaces ---- */
-
-static int write_file(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0755);
-	ssize_t written = fd < 0 ? -1 : write(fd, text, strlen(text));
-
-	if (fd >= 0)
-		close(fd);
-	return written == (ssize_t)strlen(text) ? 0 : -1;
-}
-
-/* Makes the process root of a user namespace of its own, which may then make network namespaces. */
-static int enter_user_namespace(void)
-{
-	char *uid_map = mem_printf("0 %d 1", (int)geteuid()), *gid_map = mem_printf("0 %d 1", (int)getegid());
-	int rc = unshare(CLONE_NEWUSER | CLONE_NEWNET);
-
-	if (rc == 0)
-		rc = write_file("/proc/self/setgroups", "deny");
-	if (rc == 0)
-		rc = write_file("/proc/self/uid_map", uid_map);
-	if (rc == 0)
-		rc = write_file("/proc/self/gid_map", gid_map);
-	free(uid_map);
-	free(gid_map);
-	return rc;
-}
-
-static void lo_up(void)
-{
-	struct ifreq request = {.ifr_name = "lo", .ifr_flags = IFF_UP};
-	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-
-	assert_int_equal(ioctl(fd, SIOCSIFFLAGS, &request), 0);
-	close(fd);
-}
-
-/* What a shell command prints, which the caller frees; NULL if it fails. */
-static char *shell(const char *format, ...) __attribute__((format(printf, 1, 2)));
-
-/* Reads to the end of fd, at most count bytes. */
-static void read_all(int fd, char *bytes, size_t count)
-{
-	ssize_t got;
-
-	do {
-		got = read(fd, bytes, count);
-		if (got > 0) {
-			bytes += got;
-			count -= (size_t)got;
-		}
-	} while (got > 0 || (got < 0 && errno == EINTR));
-}
-
-static char *shell(const char *format, ...)
-{
-	char *command = NULL, *out = mem_calloc(1, 65536);
-	int ends[2], status = -1;
-	va_list args;
-	pid_t pid;
-
-	va_start(args, format);
-	assert_true(vasprintf(&command, format, args) > 0);
-	va_end(args);
-	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
-	pid = fork();
-	if (pid == 0) {
-		dup2(ends[1], STDOUT_FILENO);
-		execl("/bin/sh", "sh", "-c", command, NULL);
-		_exit(127);
-	}
-	close(ends[1]);
-	read_all(ends[0], out, 65535);
-	close(ends[0]);
-	free(command);
-	if (pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0)
-		return out;
-	free(out);
-	return NULL;
-}
-
-static void run(const char *variant, const char *arguments)
+static void run_tool(const char *variant, const char *arguments)
 {
 	char *out = shell("PATH=$PATH:/usr/sbin:/sbin XTABLES_LOCKFILE=/dev/null iptables-%s -w %s", variant,
 		arguments);
@@ -123,15 +41,26 @@ static void run(const char *variant, const char *arguments)
 	free(out);
 }
 
-/* All rules and chains of both tables, without what changes by itself. The caller frees it. */
-static char *saved(const char *variant)
+/* All rules and chains of a table, without what changes by itself. The caller frees it. */
+static char *saved_table(const char *variant, const char *table)
 {
-	char *out = shell("export PATH=$PATH:/usr/sbin:/sbin; for table in nat filter; do "
-			  "iptables-%s-save -t $table | sed '/^#/d; s/ \\[[0-9:]*\\]$//'; done",
-		variant);
+	char *out = shell("PATH=$PATH:/usr/sbin:/sbin iptables-%s-save -t %s | "
+			  "sed '/^#/d; s/ \\[[0-9:]*\\]$//'",
+		variant, table);
 
 	assert_non_null(out);
 	return out;
+}
+
+/* Both tables. The caller frees it. */
+static char *saved(const char *variant)
+{
+	char *nat = saved_table(variant, "nat"), *filter = saved_table(variant, "filter");
+	char *both = mem_printf("%s%s", nat, filter);
+
+	free(nat);
+	free(filter);
+	return both;
 }
 
 /* ---- the engine under test ---- */
@@ -203,7 +132,7 @@ static int set_up(void **state)
 	fixture->path = mem_strdup(getenv("PATH"));
 	if (!fixture->fakes || unshare(CLONE_NEWNET) < 0)
 		return -1;
-	lo_up();
+	rig_lo_up();
 	*state = fixture;
 	return 0;
 }
@@ -263,7 +192,7 @@ static void rules_come_into_force_and_a_repetition_changes_nothing(void **state)
 {
 	struct fixture *fixture = *state;
 	struct steering_rules none = {.bind_addr = addr_any(ADDR_V4)};
-	char *first, *second, *text;
+	char *first, *second, *nat, *filter, *text;
 
 	engine_start(fixture);
 	apply_and_wait(fixture, 1, 3);
@@ -277,11 +206,16 @@ static void rules_come_into_force_and_a_repetition_changes_nothing(void **state)
 	apply_and_wait(fixture, 1, 3);
 	second = saved(fixture->variant);
 	assert_string_equal(first, second);
-	text = steering_iptables_render(&none, &(struct steering_saved){.nat = first, .filter = first});
+	nat = saved_table(fixture->variant, "nat");
+	filter = saved_table(fixture->variant, "filter");
+	text = steering_iptables_render(
+		&none, ADDR_V4, &(struct steering_saved){.nat = nat, .filter = filter});
 	assert_null(strstr(text, "-D"));
 	assert_null(strstr(text, "-I"));
 	free(first);
 	free(second);
+	free(nat);
+	free(filter);
 	free(text);
 }
 
@@ -290,13 +224,13 @@ static void foreign_rules_are_kept_to_the_letter(void **state)
 	struct fixture *fixture = *state;
 	char *before, *after;
 
-	run(fixture->variant, "-t nat -N MINE");
-	run(fixture->variant, "-t nat -A PREROUTING -m addrtype --dst-type LOCAL -m comment --comment "
-			      "'a \"quoted\" -j KUBE-PORTALS-HOST' -j MINE");
-	run(fixture->variant, "-t nat -A POSTROUTING -s 192.0.2.0/24 -j MASQUERADE");
-	run(fixture->variant, "-t nat -A OUTPUT -p tcp --dport 9 -j MINE");
-	run(fixture->variant, "-A INPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT");
-	run(fixture->variant, "-P FORWARD DROP");
+	run_tool(fixture->variant, "-t nat -N MINE");
+	run_tool(fixture->variant, "-t nat -A PREROUTING -m addrtype --dst-type LOCAL -m comment --comment "
+				   "'a \"quoted\" -j KUBE-PORTALS-HOST' -j MINE");
+	run_tool(fixture->variant, "-t nat -A POSTROUTING -s 192.0.2.0/24 -j MASQUERADE");
+	run_tool(fixture->variant, "-t nat -A OUTPUT -p tcp --dport 9 -j MINE");
+	run_tool(fixture->variant, "-A INPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT");
+	run_tool(fixture->variant, "-P FORWARD DROP");
 	before = saved(fixture->variant);
 	engine_start(fixture);
 	apply_and_wait(fixture, 1, 3);
@@ -316,16 +250,16 @@ static void disturbed_jumps_are_put_right(void **state)
 	struct fixture *fixture = *state;
 	char *right, *now;
 
-	run(fixture->variant, "-t nat -A PREROUTING -p tcp --dport 9 -j ACCEPT");
+	run_tool(fixture->variant, "-t nat -A PREROUTING -p tcp --dport 9 -j ACCEPT");
 	engine_start(fixture);
 	apply_and_wait(fixture, 1, 2);
 	right = saved(fixture->variant);
 	/* Doubled, altered, removed and no longer last. */
-	run(fixture->variant, "-t nat -I PREROUTING -j KUBE-PORTALS-CONTAINER");
-	run(fixture->variant, "-t nat -D OUTPUT 1");
-	run(fixture->variant, "-D INPUT 1");
-	run(fixture->variant, "-t nat -D PREROUTING -p tcp --dport 9 -j ACCEPT");
-	run(fixture->variant, "-t nat -A PREROUTING -p tcp --dport 9 -j ACCEPT");
+	run_tool(fixture->variant, "-t nat -I PREROUTING -j KUBE-PORTALS-CONTAINER");
+	run_tool(fixture->variant, "-t nat -D OUTPUT 1");
+	run_tool(fixture->variant, "-D INPUT 1");
+	run_tool(fixture->variant, "-t nat -D PREROUTING -p tcp --dport 9 -j ACCEPT");
+	run_tool(fixture->variant, "-t nat -A PREROUTING -p tcp --dport 9 -j ACCEPT");
 	apply_and_wait(fixture, 1, 2);
 	now = saved(fixture->variant);
 	assert_string_equal(right, now);
@@ -341,10 +275,10 @@ static void a_foreign_firewall_that_takes_over_is_survived(void **state)
 	engine_start(fixture);
 	apply_and_wait(fixture, 1, 2);
 	right = saved(fixture->variant);
-	run(fixture->variant, "-t nat -F");
-	run(fixture->variant, "-t nat -X");
-	run(fixture->variant, "-F");
-	run(fixture->variant, "-X");
+	run_tool(fixture->variant, "-t nat -F");
+	run_tool(fixture->variant, "-t nat -X");
+	run_tool(fixture->variant, "-F");
+	run_tool(fixture->variant, "-X");
 	apply_and_wait(fixture, 1, 2);
 	now = saved(fixture->variant);
 	assert_string_equal(right, now);
@@ -406,7 +340,7 @@ static void auto_takes_the_variant_that_holds_rules(void **state)
 	struct fixture *fixture = *state;
 	char *now;
 
-	run(fixture->variant, "-t nat -A POSTROUTING -s 192.0.2.0/24 -j MASQUERADE");
+	run_tool(fixture->variant, "-t nat -A POSTROUTING -s 192.0.2.0/24 -j MASQUERADE");
 	if (fixture->tool == STEERING_TOOL_LEGACY && access("/proc/net/ip_tables_names", R_OK) < 0)
 		skip();
 	fixture->tool = STEERING_TOOL_AUTO;
@@ -522,7 +456,7 @@ static void fake(struct fixture *fixture, const char *verb, const char *script)
 	char *file = mem_printf("%s/iptables-%s-%s", fixture->fakes, fixture->variant, verb);
 	char *path = mem_printf("%s:%s", fixture->fakes, fixture->path);
 
-	assert_int_equal(write_file(file, script), 0);
+	assert_int_equal(rig_write_file(file, script), 0);
 	setenv("PATH", path, 1);
 	free(file);
 	free(path);
@@ -560,7 +494,7 @@ static void the_kernels_refusal_names_the_line(void **state)
 
 	steering_rules_add(&rules, &listener, 40001);
 	/* A chain of the kernel's own can't be declared as a user's. */
-	run(fixture->variant, "-t nat -A OUTPUT -p tcp --dport 9 -j ACCEPT");
+	run_tool(fixture->variant, "-t nat -A OUTPUT -p tcp --dport 9 -j ACCEPT");
 	fake(fixture, "restore",
 		"#!/bin/sh\nsed 's/--dport 80/--dport nonsense/' | PATH=/usr/sbin:/sbin:$PATH "
 		"exec $(basename $0 | sed 's,^,/usr/sbin/,') \"$@\"\n");
@@ -692,28 +626,9 @@ static int run_as_nobody(void)
 
 	/* A change of user makes /proc/self root's, unless the process says that it may be looked at. */
 	if (setresgid(NOBODY, NOBODY, NOBODY) < 0 || setresuid(NOBODY, NOBODY, NOBODY) < 0 ||
-		prctl(PR_SET_DUMPABLE, 1) < 0 || enter_user_namespace() < 0)
-		return EXIT_SKIPPED;
+		prctl(PR_SET_DUMPABLE, 1) < 0 || rig_enter_user_namespace() < 0)
+		return RIG_SKIPPED;
 	return cmocka_run_group_tests_name("as nobody", tests, NULL, NULL);
-}
-
-/* In a child, which can leave its namespaces by ending. Returns its exit code. */
-static int in_child(int (*tests)(void))
-{
-	pid_t pid = fork();
-	int status;
-
-	if (pid == 0)
-		exit(tests());
-	if (pid < 0 || waitpid(pid, &status, 0) < 0 || !WIFEXITED(status))
-		return EXIT_FAILURE;
-	return WEXITSTATUS(status);
-}
-
-static int skipped(const char *why)
-{
-	fprintf(stderr, "skipped: %s\n", why);
-	return EXIT_SKIPPED;
 }
 
 int main(void)
@@ -722,15 +637,15 @@ int main(void)
 	char *tools;
 
 	if (geteuid() == 0)
-		as_nobody = in_child(run_as_nobody);
-	if (enter_user_namespace() < 0)
-		return skipped("this user can make no user and network namespace");
+		as_nobody = rig_in_child(run_as_nobody);
+	if (rig_enter_user_namespace() < 0)
+		return rig_skipped("this user can make no user and network namespace");
 	tools = shell("export PATH=$PATH:/usr/sbin:/sbin; command -v ip && iptables-nft -t nat -S && "
 		      "XTABLES_LOCKFILE=/dev/null iptables-legacy -t nat -S");
 	if (!tools)
-		return skipped("ip, iptables-nft or iptables-legacy is missing or doesn't work here");
+		return rig_skipped("ip, iptables-nft or iptables-legacy is missing or doesn't work here");
 	free(tools);
-	if (as_nobody != 0 && as_nobody != EXIT_SKIPPED) {
+	if (as_nobody != 0 && as_nobody != RIG_SKIPPED) {
 		run_all();
 		return EXIT_FAILURE;
 	}

@@ -21,6 +21,12 @@
 #define OUT_PORTALS "OUTPUT" PORTALS_TAIL "KUBE-PORTALS-HOST\n"
 #define PRE_NODEPORT "PREROUTING" NODEPORT_TAIL "KUBE-NODEPORT-CONTAINER\n"
 #define OUT_NODEPORT "OUTPUT" NODEPORT_TAIL "KUBE-NODEPORT-HOST\n"
+#define REJECT_TAIL                                                                                          \
+	" -m conntrack --ctstate NEW -m comment --comment \"refuse Services without endpoints\" -j "         \
+	"KUBE-PORTALS-REJECT"
+#define INPUT_REJECT "INPUT" REJECT_TAIL "\n"
+#define FORWARD_REJECT "FORWARD" REJECT_TAIL "\n"
+#define OUTPUT_REJECT "OUTPUT" REJECT_TAIL "-HOST\n"
 #define INPUT_ACCEPT                                                                                         \
 	"INPUT -m comment --comment \"Ensure that non-local NodePort traffic can flow\" -j "                 \
 	"KUBE-NODEPORT-NON-LOCAL\n"
@@ -31,7 +37,9 @@
 #define PREROUTING_RIGHT "-A " PRE_PORTALS "-A " PRE_NODEPORT
 #define OUTPUT_RIGHT "-A " OUT_PORTALS "-A " OUT_NODEPORT
 #define FILTER_RIGHT                                                                                         \
-	"*filter\n:INPUT ACCEPT [0:0]\n:KUBE-NODEPORT-NON-LOCAL - [0:0]\n-A " INPUT_ACCEPT "COMMIT\n"
+	"*filter\n:INPUT ACCEPT [0:0]\n:KUBE-NODEPORT-NON-LOCAL - [0:0]\n:KUBE-PORTALS-REJECT - [0:0]\n"     \
+	":KUBE-PORTALS-REJECT-HOST - [0:0]\n-A " INPUT_REJECT "-A " INPUT_ACCEPT "-A " FORWARD_REJECT        \
+	"-A " OUTPUT_REJECT "COMMIT\n"
 
 #define FOREIGN " -s 192.0.2.0/24 -m comment --comment \"not -j KUBE-PORTALS-HOST \\\"ours\\\"\" -j RETURN\n"
 
@@ -57,7 +65,7 @@ static void assert_edits(const char *nat, const char *filter, const char *expect
 {
 	struct steering_rules none = {.bind_addr = addr_any(ADDR_V4)};
 	struct steering_saved saved = {.nat = nat, .filter = filter};
-	char *text = steering_iptables_render(&none, &saved);
+	char *text = steering_iptables_render(&none, ADDR_V4, &saved);
 	char *found = edits(text);
 
 	assert_string_equal(found, expected);
@@ -81,14 +89,14 @@ static void renders_the_plan_as_it_always_did(void **state)
 	struct model_snapshot *snapshot = sample_snapshot();
 	struct plan *plan = plan_build(snapshot, &facts);
 	struct steering_rules rules = sample_rules(plan, "0.0.0.0");
-	char *text = steering_iptables_render(&rules, NULL);
+	char *text = steering_iptables_render(&rules, ADDR_V4, NULL);
 
 	(void)state;
 	assert_golden("plan.rules", text);
 	free(text);
 	steering_rules_fini(&rules);
 	rules = sample_rules(plan, "192.0.2.7");
-	text = steering_iptables_render(&rules, NULL);
+	text = steering_iptables_render(&rules, ADDR_V4, NULL);
 	assert_golden("plan-bind.rules", text);
 	free(text);
 	steering_rules_fini(&rules);
@@ -104,7 +112,8 @@ static void jumps_are_made_where_there_are_none(void **state)
 		"-I OUTPUT 1" PORTALS_TAIL "KUBE-PORTALS-HOST\n"
 		"-A " PRE_NODEPORT "-A " OUT_NODEPORT
 		"-I INPUT 1 -m comment --comment \"Ensure that non-local NodePort traffic can flow\" "
-		"-j KUBE-NODEPORT-NON-LOCAL\n");
+		"-j KUBE-NODEPORT-NON-LOCAL\n"
+		"-I INPUT 1" REJECT_TAIL "\n-I FORWARD 1" REJECT_TAIL "\n-I OUTPUT 1" REJECT_TAIL "-HOST\n");
 }
 
 static void right_jumps_are_left_alone(void **state)
@@ -178,7 +187,7 @@ static void comments_cannot_break_out_of_their_quotes(void **state)
 	memset(longest, 'x', 999);
 	listener.key = longest;
 	steering_rules_add(&rules, &listener, 40000);
-	text = steering_iptables_render(&rules, NULL);
+	text = steering_iptables_render(&rules, ADDR_V4, NULL);
 	assert_non_null(strstr(text, "--comment \"a\\\"b\\\\c\\'d?-A INPUT -j DROP\" -m tcp"));
 	longest[255] = '\0';
 	fitting = mem_printf("--comment \"%s\" ", longest);

@@ -26,7 +26,8 @@ struct fixture {
 static int setup(void **state)
 {
 	struct fixture *fixture = mem_calloc(1, sizeof(*fixture));
-	struct table_setup table = {.bind_addr = addr_v4(0x7f000001), .relay_count = 2};
+	struct table_setup table = {
+		.bind_v4 = addr_loopback(ADDR_V4), .bind_v6 = addr_loopback(ADDR_V6), .relay_count = 2};
 
 	fixture->stats_fd = stats_create();
 	fixture->stats = stats_map(fixture->stats_fd, 1);
