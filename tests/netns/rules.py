@@ -2,16 +2,17 @@
 import re
 
 OUR_CHAINS = ("KUBE-PORTALS-CONTAINER", "KUBE-PORTALS-HOST", "KUBE-NODEPORT-CONTAINER",
-              "KUBE-NODEPORT-HOST", "KUBE-NODEPORT-NON-LOCAL")
+              "KUBE-NODEPORT-HOST", "KUBE-NODEPORT-NON-LOCAL", "KUBE-PORTALS-REJECT")
 VARIANTS = ("nft", "legacy")
 
 
 TOOLS = {"v4": "iptables", "v6": "ip6tables"}
 
 
-def save(namespace, variant="nft", family="v4"):
-    """iptables-save's lines but for what changes by itself: time stamps, counters, warnings."""
-    text = namespace.run(f"{TOOLS[family]}-{variant}-save")
+def save(namespace, variant="nft", family="v4", table=None):
+    """iptables-save's lines but for what changes by itself: time stamps, counters, warnings. table: only
+    that one's."""
+    text = namespace.run(f"{TOOLS[family]}-{variant}-save", *(("-t", table) if table else ()))
     return [re.sub(r" \[\d+:\d+\]$", "", line) for line in text.splitlines() if not line.startswith("#")]
 
 
@@ -27,10 +28,11 @@ def foreign(namespace, variant="nft", family="v4"):
     return [line for line in save(namespace, variant, family) if not is_ours(line)]
 
 
-def chain(namespace, name, variant="nft", family="v4"):
+def chain(namespace, name, variant="nft", family="v4", table=None):
     """The rules of one chain, in order, without "-A CHAIN "."""
     head = f"-A {name} "
-    return [line.removeprefix(head) for line in save(namespace, variant, family) if line.startswith(head)]
+    return [line.removeprefix(head) for line in save(namespace, variant, family, table)
+            if line.startswith(head)]
 
 
 def state(namespace):

@@ -28,8 +28,9 @@ class Bystander:
         self.connections = []
 
     def watch(self):
-        self.connections = [namespace.connect(self.app.at()) for namespace in self.app.standpoints()]
-        self.connections.append(self.app.lab.outside.connect(self.app.node_at(port=30090)))
+        lab = self.app.lab
+        self.connections = [namespace.connect(self.app.at()) for namespace in (lab.client, lab.node)]
+        self.connections.append(lab.outside.connect(self.app.node_at(port=30090)))
         self.before = self.rules()
         assert self.before
         self.check()
@@ -56,7 +57,8 @@ def bystander(app, serve):
 
 @pytest.fixture
 def unsteered(lab, family, serve):
-    """What the node doesn't steer is answered by `outside`, which takes all addresses of Services."""
+    """What the node doesn't steer is answered by `outside`, which takes all addresses of Services (and so
+    can't be a client of them itself)."""
     ranges = {"v4": ("10.96.0.0/12", "203.0.113.0/24"), "v6": ("fd00:96::/112", "2001:db8::/64")}
     lab.outside.ip(*(f"route add local {cidr} dev lo" for cidr in ranges[family.name]))
     for port in (80, 81):
@@ -125,7 +127,7 @@ def become(app, kind):
 
 def check_type(app, kind, came_from):
     steered = kind in ("ClusterIP", "NodePort", "LoadBalancer")
-    expected = [(app.at(), "pod" if steered else "outside"),
+    expected = [(app.at(app.family.cluster_ip()), "pod" if steered else "outside"),
                 (app.node_at(), "pod" if kind in ("NodePort", "LoadBalancer") else "refused"),
                 (app.at(app.family.external_ip()), "pod" if kind == "LoadBalancer" else "outside")]
     for at, answer in expected:

@@ -72,7 +72,7 @@ def test_foreign_ip6tables_rules_are_never_touched(lab, web6, foreign_rules, var
     assert web6.names(lab.client, count=3) == PODS
     for chain, first, last in (("PREROUTING", "KUBE-PORTALS-CONTAINER", "KUBE-NODEPORT-CONTAINER"),
                                ("OUTPUT", "KUBE-PORTALS-HOST", "KUBE-NODEPORT-HOST")):
-        found = rules.chain(lab.node, chain, variant, "v6")
+        found = rules.chain(lab.node, chain, variant, "v6", "nat")
         assert len(found) == 3 and found[0].endswith(f"-j {first}"), found
         assert found[-1].endswith(f"-j {last}") and "-m addrtype --dst-type LOCAL" in found[-1], found
     web6.use(1)
