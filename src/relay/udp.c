@@ -114,31 +114,30 @@ static void run_listeners(struct relay *relay)
 
 /* ---- to clients ---- */
 
+/* A place that can be received into: all from out_count on are. */
+static void out_prepare(struct udp *udp, unsigned index)
+{
+	udp->out.pieces[index].iov_len = UDP_BUFFER_BYTES;
+	udp->out.messages[index].msg_hdr = (struct msghdr){.msg_iov = &udp->out.pieces[index], .msg_iovlen = 1};
+}
+
 /* Sends what waits. What the kernel does not take is lost. */
 static void out_flush(struct udp *udp)
 {
-	struct listener *listener = udp->out_listener;
 	unsigned done = 0;
 
 	while (done < udp->out_count) {
-		int sent = sendmmsg(listener->fd, udp->out.messages + done, udp->out_count - done,
+		int sent = sendmmsg(udp->out_listener->fd, udp->out.messages + done, udp->out_count - done,
 			MSG_DONTWAIT | MSG_NOSIGNAL);
 
 		if (sent < 0 && errno == EINTR)
 			continue;
 		if (sent < 0)
-			listener_count_failure(listener, STATS_FAIL_DATAGRAM);
+			listener_count_failure(udp->out_listener, STATS_FAIL_DATAGRAM);
 		done += sent > 0 ? (unsigned)sent : 1;
 	}
-	udp->out_count = 0;
-}
-
-/* Empty places of the batch receive; those with an answer are addressed to its client. */
-static void out_prepare(struct udp *udp, unsigned index)
-{
-	udp->out.pieces[index].iov_len = UDP_BUFFER_BYTES;
-	udp->out.messages[index].msg_hdr =
-		(struct msghdr){.msg_iov = &udp->out.pieces[index], .msg_iovlen = 1};
+	while (udp->out_count > 0)
+		out_prepare(udp, --udp->out_count);
 }
 
 static void out_address(struct udp *udp, const struct udp_flow *flow, unsigned index)
@@ -149,7 +148,6 @@ static void out_address(struct udp *udp, const struct udp_flow *flow, unsigned i
 	udp->out.names[index] = flow->client;
 	header->msg_name = &udp->out.names[index];
 	header->msg_namelen = flow->client_bytes;
-	header->msg_flags = 0;
 	if (!addr_is_any(&flow->listener->udp->bound))
 		return;
 	header->msg_control = &udp->out.controls[index];
@@ -176,8 +174,6 @@ static unsigned out_reserve(struct udp *udp, const struct udp_flow *flow)
 	if (udp->out_listener != flow->listener || udp->out_count + FLOW_DATAGRAMS_A_TURN > UDP_BATCH)
 		out_flush(udp);
 	udp->out_listener = flow->listener;
-	for (unsigned i = 0; i < FLOW_DATAGRAMS_A_TURN; i++)
-		out_prepare(udp, udp->out_count + i);
 	return FLOW_DATAGRAMS_A_TURN;
 }
 
@@ -352,6 +348,7 @@ static void init_batches(struct udp *udp)
 		udp->in.pieces[i] = (struct iovec){buffer_at(udp, i), UDP_BUFFER_BYTES};
 		udp->out.pieces[i] = udp->in.pieces[i];
 		in_prepare(udp, i);
+		out_prepare(udp, i);
 	}
 }
 

@@ -1,8 +1,9 @@
 /* Entry of the benchmark's load generator: the command line, and the line of JSON at the end.
  *
- *   load backend --serve=source|sink|both|echo --listen=ADDR:PORT ... [--seconds=S]
+ *   load backend --serve=source|sink|both|echo|udp --listen=ADDR:PORT ... [--seconds=S]
  *   load bulk --connect=ADDR:PORT --connections=N --seconds=S --direction=down|up|both
  *   load rr   --connect=ADDR:PORT --connections=N --bytes=B --seconds=S
+ *   load udp  --connect=ADDR:PORT --connections=N --bytes=B --seconds=S
  *   load conn --connect=ADDR:PORT --connections=N --bytes=B --seconds=S
  *   load rate --connect=ADDR:PORT --rate=R --bytes=B --seconds=S [--skip=S]
  * and for each: [--cpu=N] [--congestion=NAME]
@@ -99,7 +100,8 @@ static int parse_flow(struct load_options *options, const char *text)
 	options->sends = both || strcmp(text, "source") == 0 || strcmp(text, "up") == 0;
 	options->reads = both || strcmp(text, "sink") == 0 || strcmp(text, "down") == 0;
 	options->echoes = strcmp(text, "echo") == 0;
-	return options->sends || options->reads || options->echoes ? 0 : -EINVAL;
+	options->datagrams = strcmp(text, "udp") == 0;
+	return options->sends || options->reads || options->echoes || options->datagrams ? 0 : -EINVAL;
 }
 
 static int parse_cpu(struct load_options *options, const char *text)
@@ -191,6 +193,8 @@ static int run(const struct load_options *options, struct load_result *result)
 		return load_requests(options, true, result);
 	if (strcmp(options->mode, "conn") == 0)
 		return load_requests(options, false, result);
+	if (strcmp(options->mode, "udp") == 0)
+		return load_udp(options, result);
 	if (strcmp(options->mode, "rate") == 0)
 		return load_rate(options, result);
 	return -EINVAL;
@@ -216,7 +220,7 @@ int main(int argc, char **argv)
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	r = pin(options.cpu);
 	if (r == 0 && strcmp(options.mode, "backend") == 0)
-		r = load_backend(&options);
+		r = options.datagrams ? load_udp_backend(&options) : load_backend(&options);
 	else if (r == 0 && (r = run(&options, &result)) == 0)
 		print_result(&options, &result);
 	if (r < 0)

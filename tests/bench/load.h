@@ -41,10 +41,11 @@ struct load_options {
 	double seconds;
 	double skip_seconds; /* rate: latencies of this first part are kept out of the percentiles */
 	double rate;
-	int cpu;     /* -1: not pinned */
-	bool sends;  /* bulk: the client sends; backend: it is a source */
-	bool reads;  /* bulk: the client reads; backend: it is a sink */
-	bool echoes; /* backend: what is read is sent back */
+	int cpu;        /* -1: not pinned */
+	bool sends;     /* bulk: the client sends; backend: it is a source */
+	bool reads;     /* bulk: the client reads; backend: it is a sink */
+	bool echoes;    /* backend: what is read is sent back */
+	bool datagrams; /* backend: the same by UDP */
 };
 
 struct load_result {
@@ -81,6 +82,8 @@ int load_wait_ms(int64_t end_us);
 int load_backend(const struct load_options *options);
 int load_bulk(const struct load_options *options, struct load_result *result);
 int load_requests(const struct load_options *options, bool keep, struct load_result *result);
+int load_udp(const struct load_options *options, struct load_result *result);
+int load_udp_backend(const struct load_options *options);
 int load_rate(const struct load_options *options, struct load_result *result);
 
 #endif

@@ -8,6 +8,7 @@ tests_bench_load_SOURCES = \
 	tests/bench/load_backend.c \
 	tests/bench/load_bulk.c \
 	tests/bench/load_client.c \
+	tests/bench/load_udp.c \
 	tests/bench/load_util.c
 tests_bench_load_LDADD = src/base/libbase.a
 

@@ -305,6 +305,141 @@ static void test_ipv6_socket_takes_ipv6_only(void **state)
 	listen_close(&listener);
 }
 
+/* ---- UDP ---- */
+
+/* A socket of somebody else on the port, sharing or not. Returns -1 if the port is taken. */
+static int occupy_udp(uint16_t port, int option)
+{
+	struct addr_port at = {.addr = own_addr(), .port = port};
+	struct sockaddr_storage sa;
+	socklen_t length = addr_to_sockaddr(&at, &sa);
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), on = 1;
+
+	if (option)
+		assert_int_equal(setsockopt(fd, SOL_SOCKET, option, &on, sizeof(on)), 0);
+	if (bind(fd, (struct sockaddr *)&sa, length) == 0)
+		return fd;
+	close(fd);
+	return -1;
+}
+
+static void test_udp_sockets_share_one_port(void **state)
+{
+	struct addr addr = own_addr();
+	struct listen_socket listener;
+
+	(void)state;
+	assert_int_equal(listen_open(&listener, PROTO_UDP, &addr, &any_port, RELAYS, 0), 0);
+	assert_int_equal(listener.relay_count, RELAYS);
+	for (size_t i = 0; i < RELAYS; i++) {
+		assert_int_equal(port_of(listener.fds[i]), listener.at.port);
+		assert_int_equal(int_option(listener.fds[i], SOL_SOCKET, SO_TYPE), SOCK_DGRAM);
+		assert_true(fcntl(listener.fds[i], F_GETFD) & FD_CLOEXEC);
+		assert_true(fcntl(listener.fds[i], F_GETFL) & O_NONBLOCK);
+	}
+	listen_close(&listener);
+}
+
+/* Sends count datagrams from one client; returns how many came to the first of two sockets. */
+static int share_of_first(const struct listen_socket *listener, int count)
+{
+	struct sockaddr_storage sa;
+	socklen_t length = addr_to_sockaddr(&listener->at, &sa);
+	int client = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), first = 0, other = 0;
+	char byte = 0;
+
+	for (int i = 0; i < count; i++)
+		assert_int_equal(sendto(client, &byte, 1, 0, (struct sockaddr *)&sa, length), 1);
+	while (recv(listener->fds[0], &byte, 1, 0) == 1)
+		first++;
+	while (recv(listener->fds[1], &byte, 1, 0) == 1)
+		other++;
+	assert_int_equal(first + other, count);
+	close(client);
+	return first;
+}
+
+static void test_udp_clients_are_spread_and_each_keeps_its_socket(void **state)
+{
+	struct addr addr = own_addr();
+	struct listen_socket listener;
+	int first = 0;
+
+	(void)state;
+	assert_int_equal(listen_open(&listener, PROTO_UDP, &addr, &any_port, 2, 0), 0);
+	for (int i = 0; i < 64; i++) {
+		int share = share_of_first(&listener, 3);
+
+		assert_true(share == 0 || share == 3);
+		first += share == 3;
+	}
+	/* 1 in 2^63 runs fails for bad luck. */
+	assert_in_range(first, 1, 63);
+	listen_close(&listener);
+}
+
+static void test_udp_port_is_not_shared_with_a_stranger(void **state)
+{
+	static const int options[] = {0, SO_REUSEADDR, SO_REUSEPORT};
+	struct addr addr = own_addr();
+	struct listen_range range = {0};
+	struct listen_socket listener;
+
+	(void)state;
+	assert_int_equal(listen_open(&listener, PROTO_UDP, &addr, &any_port, RELAYS, 0), 0);
+	range.first = range.last = listener.at.port;
+	/* Those of other users cannot join either; of this user only with the same option. */
+	assert_int_equal(occupy_udp(range.first, 0), -1);
+	assert_int_equal(occupy_udp(range.first, SO_REUSEADDR), -1);
+	listen_close(&listener);
+	for (size_t i = 0; i < 3; i++) {
+		int other = occupy_udp(range.first, options[i]);
+
+		assert_true(other >= 0);
+		assert_int_equal(listen_open(&listener, PROTO_UDP, &addr, &range, RELAYS, 0), -EADDRINUSE);
+		assert_int_equal(listener.relay_count, 0);
+		close(other);
+	}
+	assert_int_equal(listen_open(&listener, PROTO_UDP, &addr, &range, RELAYS, 0), 0);
+	listen_close(&listener);
+}
+
+static void test_udp_sockets_tell_where_a_datagram_came_to(void **state)
+{
+	struct addr v4 = addr_any(ADDR_V4), v6 = addr_any(ADDR_V6), one = own_addr();
+	struct listen_socket listener;
+
+	(void)state;
+	assert_int_equal(listen_open(&listener, PROTO_UDP, &v4, &any_port, 2, 0), 0);
+	assert_int_equal(int_option(listener.fds[1], IPPROTO_IP, IP_PKTINFO), 1);
+	listen_close(&listener);
+	/* Where there is only one address, there is no need. */
+	assert_int_equal(listen_open(&listener, PROTO_UDP, &one, &any_port, 2, 0), 0);
+	assert_int_equal(int_option(listener.fds[1], IPPROTO_IP, IP_PKTINFO), 0);
+	listen_close(&listener);
+	if (listen_open(&listener, PROTO_UDP, &v6, &any_port, 2, 0) < 0)
+		skip();
+	assert_int_equal(int_option(listener.fds[1], IPPROTO_IPV6, IPV6_RECVPKTINFO), 1);
+	assert_int_equal(int_option(listener.fds[1], IPPROTO_IPV6, IPV6_V6ONLY), 1);
+	listen_close(&listener);
+}
+
+/* The same number over TCP and UDP are two ports. */
+static void test_tcp_and_udp_do_not_meet(void **state)
+{
+	struct addr addr = own_addr();
+	uint16_t port = free_ports(1);
+	struct listen_range range = {port, port};
+	struct listen_socket tcp, udp;
+
+	(void)state;
+	assert_int_equal(listen_open(&tcp, PROTO_TCP, &addr, &range, 2, 0), 0);
+	assert_int_equal(listen_open(&udp, PROTO_UDP, &addr, &range, 2, 0), 0);
+	assert_int_equal(tcp.at.port, udp.at.port);
+	listen_close(&tcp);
+	listen_close(&udp);
+}
+
 static void test_senseless_arguments_are_refused(void **state)
 {
 	struct addr addr = own_addr();
@@ -316,7 +451,6 @@ static void test_senseless_arguments_are_refused(void **state)
 		listen_open(&listener, PROTO_TCP, &addr, &any_port, LISTEN_MAX_RELAYS + 1, 0), -EINVAL);
 	assert_int_equal(
 		listen_open(&listener, PROTO_TCP, &addr, &(struct listen_range){2000, 1999}, 1, 0), -EINVAL);
-	assert_int_equal(listen_open(&listener, PROTO_UDP, &addr, &any_port, 1, 0), -EPROTONOSUPPORT);
 	assert_int_equal(listen_open(&listener, PROTO_SCTP, &addr, &any_port, 1, 0), -EPROTONOSUPPORT);
 }
 
@@ -333,6 +467,11 @@ int main(void)
 		cmocka_unit_test(test_failure_leaves_nothing_open),
 		cmocka_unit_test(test_address_that_is_not_ours_is_told),
 		cmocka_unit_test(test_ipv6_socket_takes_ipv6_only),
+		cmocka_unit_test(test_udp_sockets_share_one_port),
+		cmocka_unit_test(test_udp_clients_are_spread_and_each_keeps_its_socket),
+		cmocka_unit_test(test_udp_port_is_not_shared_with_a_stranger),
+		cmocka_unit_test(test_udp_sockets_tell_where_a_datagram_came_to),
+		cmocka_unit_test(test_tcp_and_udp_do_not_meet),
 		cmocka_unit_test(test_senseless_arguments_are_refused),
 	};
 
