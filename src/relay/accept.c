@@ -127,52 +127,105 @@ static void refuse_some(struct relay *relay, struct listener *listener)
 
 /* ---- steering ---- */
 
-static bool is_portal(const struct listener *listener, const struct addr_port *at)
+/* The portal at that address, or else on any address with that port; or NULL. */
+static const struct ipc_relay_portal *find_portal(const struct listener *listener, const struct addr_port *at)
 {
-	for (size_t i = 0; i < listener->portal_count; i++) {
-		const struct addr_port *portal = &listener->portals[i].at;
+	const struct ipc_relay_portal *any = NULL;
 
-		if (portal->port != at->port || addr_family(&portal->addr) != addr_family(&at->addr))
-			continue;
-		if (addr_is_any(&portal->addr) || addr_equal(&portal->addr, &at->addr))
+	for (size_t i = 0; i < listener->portal_count; i++) {
+		const struct ipc_relay_portal *portal = &listener->portals[i];
+
+		if (addr_port_equal(&portal->at, at))
+			return portal;
+		if (portal->at.port == at->port && addr_is_any(&portal->at.addr) &&
+			addr_family(&portal->at.addr) == addr_family(&at->addr))
+			any = portal;
+	}
+	return any;
+}
+
+/* The address that the client meant. Returns false if it came to the proxy port itself. */
+static bool original_destination(const struct listener *listener, int fd, struct addr_port *at)
+{
+	int level = listener->domain == AF_INET6 ? SOL_IPV6 : SOL_IP;
+	struct sockaddr_storage sa;
+	socklen_t length = sizeof(sa);
+
+	return getsockopt(fd, level, SOCKET_ORIGINAL_DST, &sa, &length) == 0 &&
+	       addr_from_sockaddr(at, (struct sockaddr *)&sa) == 0;
+}
+
+static bool in_source_ranges(const struct listener *listener, const struct addr *client)
+{
+	for (size_t i = 0; i < listener->source_range_count; i++) {
+		if (addr_prefix_contains(&listener->source_ranges[i], client))
 			return true;
 	}
 	return false;
 }
 
-/* Whether the client meant one of the portals, not the proxy port itself. */
-static bool was_steered(const struct listener *listener, int fd)
+/* Whether a connection may be served that came through steering: to one of the portals, not to the proxy
+ * port itself, and from where that portal allows. */
+static bool may_enter(
+	const struct listener *listener, int fd, struct arrival *arrival, enum stats_failure *why)
+{
+	const struct ipc_relay_portal *portal = NULL;
+
+	if (original_destination(listener, fd, &arrival->portal))
+		portal = find_portal(listener, &arrival->portal);
+	*why = STATS_FAIL_NOT_STEERED;
+	if (!portal)
+		return false;
+	*why = STATS_FAIL_SOURCE_RANGE;
+	return !portal->check_source || in_source_ranges(listener, &arrival->client.addr);
+}
+
+/* Without steering, the proxy port's own address stands for the portal. */
+static void local_address(int fd, struct addr_port *at)
 {
 	struct sockaddr_storage sa;
 	socklen_t length = sizeof(sa);
-	struct addr_port at;
 
-	if (!listener->check_destination)
-		return true;
-	if (getsockopt(fd, SOL_IP, SOCKET_ORIGINAL_DST, &sa, &length) < 0) {
-		length = sizeof(sa);
-		if (getsockopt(fd, SOL_IPV6, SOCKET_ORIGINAL_DST, &sa, &length) < 0)
-			return false;
-	}
-	return addr_from_sockaddr(&at, (struct sockaddr *)&sa) == 0 && is_portal(listener, &at);
+	if (getsockname(fd, (struct sockaddr *)&sa, &length) == 0)
+		addr_from_sockaddr(at, (struct sockaddr *)&sa);
 }
 
 /* ---- accepting ---- */
 
-static void take(struct relay *relay, struct listener *listener, int fd)
+/* As accept4(); fills in the client if the listener wants to know it. */
+static int accept_one(const struct listener *listener, struct arrival *arrival)
 {
+	struct sockaddr_storage sa;
+	socklen_t length = sizeof(sa);
+	int fd;
+
+	if (!listener->wants_client)
+		return accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	fd = accept4(listener->fd, (struct sockaddr *)&sa, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	if (fd >= 0)
+		addr_from_sockaddr(&arrival->client, (struct sockaddr *)&sa);
+	return fd;
+}
+
+static void take(struct relay *relay, struct listener *listener, int fd, struct arrival *arrival)
+{
+	enum stats_failure why;
 	struct conn *conn;
 
 	stats_add(&listener->counters->accepted, 1);
-	if (!was_steered(listener, fd)) {
-		listener_count_failure(listener, STATS_FAIL_NOT_STEERED);
-		log_v(2, "refused: not redirected here", log_str("service", listener->key));
+	if (listener->check_destination && !may_enter(listener, fd, arrival, &why)) {
+		listener_count_failure(listener, why);
+		log_v(2, "refused", log_str("service", listener->key),
+			log_str("reason", why == STATS_FAIL_SOURCE_RANGE ? "not in the source ranges"
+									 : "not redirected here"));
 		socket_reset(fd);
 		return;
 	}
+	if (!listener->check_destination && listener->wants_portal)
+		local_address(fd, &arrival->portal);
 	conn = conn_new(relay, listener, fd);
 	if (conn)
-		dial_start(relay, conn);
+		dial_start(relay, conn, arrival);
 	else
 		listener_count_failure(listener, STATS_FAIL_DESCRIPTORS);
 }
@@ -202,17 +255,20 @@ static bool is_transient(int error)
 /* Returns true if more clients may be waiting. */
 static bool accept_some(struct relay *relay, struct listener *listener)
 {
+	/* First those who have come before. */
+	queue_run(relay, listener);
 	for (int i = 0; i < ACCEPTS_A_TURN; i++) {
+		struct arrival arrival = {0};
 		int fd;
 
 		if (!has_room(relay)) {
 			accept_suspend(relay, true);
 			return true;
 		}
-		fd = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		fd = accept_one(listener, &arrival);
 		if (fd >= 0) {
 			relay->pause.length_ms = 0;
-			take(relay, listener, fd);
+			take(relay, listener, fd, &arrival);
 		} else if (errno == EAGAIN) {
 			return false;
 		} else if (!is_transient(errno)) {

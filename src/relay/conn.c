@@ -1,6 +1,9 @@
 /* Owns connections: their states and their end. Runs in every relay.
  *
  *   state     event                                        next
+ *   QUEUED    there is room below max_connections          DIALING
+ *             it has waited too long                       CLOSED; the client is reset
+ *             the client resets                            CLOSED
  *   DIALING   a backend is connected                       PUMPING
  *             no backend is left, or none was there        CLOSED; the client is reset
  *             the client resets                            CLOSED; the attempt is given up
@@ -9,6 +12,7 @@
  *             both FINs were passed on                     CLOSED
  *             a side is reset, and all that came from it   CLOSED; the other side is reset
  *             was handed to the other's socket             LEAVING if that has not sent it all yet
+ *             idle for too long; its endpoint was removed  CLOSED; both sides are reset
  *   LEAVING   it has sent it all, or no longer moves       CLOSED; it is reset
  *             it is reset or closed by its peer            CLOSED
  *   CLOSED    the turn ends                                freed
@@ -45,6 +49,7 @@ struct conn *conn_new(struct relay *relay, struct listener *listener, int client
 		socket_reset(client_fd);
 		return NULL;
 	}
+	timer_init(&conn->timer, TIMER_OF_CONN);
 	conn->state = CONN_DIALING;
 	conn->fds[CLIENT] = client_fd;
 	conn->fds[BACKEND] = -1;
@@ -96,6 +101,11 @@ static void conn_close(struct relay *relay, struct conn *conn)
 {
 	bool connected = conn->state == CONN_PUMPING || conn->state == CONN_LEAVING;
 
+	if (conn->state == CONN_QUEUED)
+		queue_remove(conn);
+	else
+		stats_drop(&conn->listener->counters->active);
+	timer_disarm(&relay->timers, &conn->timer);
 	dial_fini(relay, conn);
 	conn->state = CONN_CLOSED;
 	for (enum side side = CLIENT; side < SIDES; side++) {
@@ -104,9 +114,11 @@ static void conn_close(struct relay *relay, struct conn *conn)
 			close(conn->fds[side]);
 		conn->fds[side] = -1;
 	}
-	stats_drop(&conn->listener->counters->active);
 	if (connected)
-		stats_drop(&stats_backend(relay->stats, relay->index, conn->backend_slot)->active);
+		pick_release(relay->stats, relay->index, conn->backend_slot);
+	/* Someone may wait for this to end. */
+	if (!TAILQ_EMPTY(&conn->listener->waiting))
+		accept_queue(relay, conn->listener);
 	if (!conn->queued)
 		bury(relay, conn);
 }
@@ -122,6 +134,88 @@ void conn_refuse(struct relay *relay, struct conn *conn)
 	side_reset(conn, CLIENT);
 	conn_close(relay, conn);
 }
+
+void conn_reset(struct relay *relay, struct conn *conn, enum stats_failure why)
+{
+	log_end(conn, why == STATS_FAIL_IDLE ? "idle" : "endpoint removed");
+	listener_count_failure(conn->listener, why);
+	for (enum side side = CLIENT; side < SIDES; side++) {
+		if (conn->fds[side] >= 0)
+			side_reset(conn, side);
+	}
+	conn_close(relay, conn);
+}
+
+/* ---- deadlines ---- */
+
+void conn_deadline(struct relay *relay, struct conn *conn)
+{
+	uint32_t idle_ms = conn->listener->options.idle_timeout_ms;
+	int64_t end_ms = conn->end_by_ms > 0 ? conn->end_by_ms : INT64_MAX;
+
+	if (conn->state != CONN_PUMPING)
+		return;
+	if (relay->now_ms >= end_ms) {
+		conn_reset(relay, conn, STATS_FAIL_REMOVED);
+		return;
+	}
+	if (idle_ms > 0 && conn->active_ms + idle_ms <= relay->now_ms) {
+		conn_reset(relay, conn, STATS_FAIL_IDLE);
+		return;
+	}
+	if (idle_ms > 0 && conn->active_ms + idle_ms < end_ms)
+		end_ms = conn->active_ms + idle_ms;
+	if (end_ms == INT64_MAX)
+		timer_disarm(&relay->timers, &conn->timer);
+	else
+		timer_arm(&relay->timers, &conn->timer, timers_class(end_ms - relay->now_ms), relay->now_ms);
+}
+
+struct check {
+	struct relay *relay;
+	struct listener *listener;
+};
+
+static void check_removed(void *context, void *object)
+{
+	const struct check *check = context;
+	const struct listener *listener = check->listener;
+	struct conn *conn = object;
+
+	if (conn->state != CONN_PUMPING || conn->listener != listener || conn->end_by_ms > 0 ||
+		backends_find(listener->backends, conn->backend_slot) >= 0)
+		return;
+	conn->end_by_ms = check->relay->now_ms;
+	if (listener->options.removal == SERVICE_REMOVAL_DRAIN)
+		conn->end_by_ms += listener->options.drain_ms;
+	conn_deadline(check->relay, conn);
+}
+
+void conn_check_removed(struct relay *relay, struct listener *listener)
+{
+	struct check check = {.relay = relay, .listener = listener};
+
+	if (listener->options.removal != SERVICE_REMOVAL_KEEP)
+		slab_each(&relay->conns, check_removed, &check);
+}
+
+static void check_idle(void *context, void *object)
+{
+	const struct check *check = context;
+	struct conn *conn = object;
+
+	if (conn->state == CONN_PUMPING && conn->listener == check->listener)
+		conn_deadline(check->relay, conn);
+}
+
+void conn_check_idle(struct relay *relay, struct listener *listener)
+{
+	struct check check = {.relay = relay, .listener = listener};
+
+	slab_each(&relay->conns, check_idle, &check);
+}
+
+/* ---- resets ---- */
 
 /* Bytes in the socket's buffer that were never sent: a reset would throw them away. What is on its way
  * already arrives before the reset does. */
@@ -168,7 +262,7 @@ static void conn_pass_reset(struct relay *relay, struct conn *conn, enum side br
 	conn->wait = wait;
 	wait->conn = conn;
 	wait->farewell_left = UINT32_MAX;
-	timer_init(&wait->timer);
+	timer_init(&wait->timer, TIMER_OF_DIAL);
 	pump_drop(relay, &conn->halves[other]);
 	farewell_check(relay, conn, other);
 }
@@ -191,6 +285,7 @@ static void conn_pump(struct relay *relay, struct conn *conn)
 {
 	bool more = pump_half(relay, conn, CLIENT);
 
+	conn->active_ms = relay->now_ms;
 	more |= pump_half(relay, conn, BACKEND);
 	for (enum side side = CLIENT; side < SIDES; side++) {
 		if (side_over(conn, side)) {
@@ -217,6 +312,7 @@ void conn_step(struct relay *relay, struct conn *conn)
 		conn_pump(relay, conn);
 		break;
 	case CONN_FREE:
+	case CONN_QUEUED:
 	case CONN_LEAVING:
 		break;
 	case CONN_CLOSED:
@@ -249,7 +345,7 @@ void conn_event(struct relay *relay, struct conn *conn, enum side side, uint32_t
 		/* What it says beside "connected" will not be said again. */
 		mark(conn, side, events);
 		dial_event(relay, conn, events);
-	} else if (conn->state == CONN_DIALING && !gone) {
+	} else if ((conn->state == CONN_DIALING || conn->state == CONN_QUEUED) && !gone) {
 		mark(conn, side, events);
 	} else if (conn->state != CONN_CLOSED && conn->fds[side] >= 0 && gone) {
 		conn_close(relay, conn);
@@ -262,8 +358,10 @@ void conn_connected(struct relay *relay, struct conn *conn)
 		stats_backend(relay->stats, relay->index, conn->backend_slot);
 
 	conn->state = CONN_PUMPING;
+	conn->active_ms = relay->now_ms;
 	stats_add(&counters->connections, 1);
-	stats_add(&counters->active, 1);
+	if (conn->listener->options.idle_timeout_ms > 0)
+		conn_deadline(relay, conn);
 	conn_queue_ready(relay, conn);
 }
 

@@ -67,15 +67,25 @@ struct half {
 	uint8_t small_reads; /* in a row, while splicing */
 };
 
-enum conn_state { CONN_FREE, CONN_DIALING, CONN_PUMPING, CONN_LEAVING, CONN_CLOSED };
+enum conn_state { CONN_FREE, CONN_QUEUED, CONN_DIALING, CONN_PUMPING, CONN_LEAVING, CONN_CLOSED };
+
+/* Where a connection comes from and was meant to go, as far as its listener wants to know. */
+struct arrival {
+	struct addr_port client;
+	struct addr_port portal; /* without steering: the address it came to */
+};
 
 /* What a connection needs only before it is connected, or while its end waits. */
 struct wait {
-	struct timer timer;
+	struct timer timer; /* first: see timers.h */
 	struct conn *conn;
+	struct arrival arrival;
+	TAILQ_ENTRY(wait) queue;   /* while CONN_QUEUED */
+	int64_t queued_ms;         /* since when */
 	struct backends *backends; /* those of the listener when the dial began */
 	struct tried *tried;       /* NULL until an attempt has failed */
 	struct picked picked;
+	bool picking; /* picked counts as the backend's connection */
 	uint32_t attempts;
 	uint8_t timeouts;       /* attempts that timed out: at most 4 */
 	uint8_t farewell_idle;  /* rounds without progress */
@@ -83,6 +93,9 @@ struct wait {
 };
 
 struct conn {
+	struct timer timer; /* first: see timers.h; for idle_timeout_ms and drain_ms */
+	int64_t active_ms;  /* when something last happened */
+	int64_t end_by_ms;  /* its endpoint was removed: reset then; 0: no such limit */
 	struct listener *listener;
 	struct conn *next; /* in the ready list or the graveyard */
 	struct wait *wait; /* NULL while pumping */
@@ -97,12 +110,15 @@ struct conn {
 /* ---- listeners ---- */
 
 struct listener {
-	uint32_t refs; /* the table's and one of each connection */
+	struct timer timer; /* first: see timers.h; while waiting is not empty */
+	uint32_t refs;      /* the table's and one of each connection */
 	uint32_t slot;
-	int fd; /* -1 once closed */
+	int fd;     /* -1 once closed */
+	int domain; /* AF_INET or AF_INET6 */
 	bool queued, check_destination;
-	struct listener *next;        /* in the accept queue */
-	struct listener *next_closed; /* in relay->closed */
+	bool wants_client, wants_portal; /* of struct arrival */
+	struct listener *next;           /* in the accept queue */
+	struct listener *next_closed;    /* in relay->closed */
 	char *key;
 	struct service_options options;
 	struct ipc_relay_portal *portals;
@@ -111,7 +127,8 @@ struct listener {
 	size_t source_range_count;
 	struct backends *backends; /* NULL until they are known */
 	struct stats_listener_counters *counters;
-	struct udp_port *udp; /* NULL for TCP */
+	TAILQ_HEAD(, wait) waiting; /* beyond max_connections; in the order of their coming */
+	struct udp_port *udp;       /* NULL for TCP */
 };
 
 /* ---- the process ---- */
@@ -201,8 +218,22 @@ bool accept_has_fds(const struct relay *relay, uint32_t count);
 /* Ends a pause that is over, or whose reason is gone. */
 void accept_resume(struct relay *relay);
 
+/* queue.c */
+/* Whether the connection, which counts as active, may go on now. If not, it was queued, or refused if the
+ * queue is full. */
+bool queue_admit(struct relay *relay, struct conn *conn);
+/* Lets those go on for whom there is room now, and refuses those who have waited too long. */
+void queue_run(struct relay *relay, struct listener *listener);
+/* The connection leaves the queue without going on. */
+void queue_remove(struct conn *conn);
+/* Refuses all: the listener closes. */
+void queue_close(struct relay *relay, struct listener *listener);
+
 /* dial.c */
-void dial_start(struct relay *relay, struct conn *conn);
+/* Begins a connection's way to a backend, through the queue if there is need. */
+void dial_start(struct relay *relay, struct conn *conn, const struct arrival *arrival);
+/* Dials: it is not or no longer queued. */
+void dial_begin(struct relay *relay, struct conn *conn);
 void dial_event(struct relay *relay, struct conn *conn, uint32_t events);
 void dial_timeout(struct relay *relay, struct conn *conn);
 /* Goes on with an attempt put off for fairness. */
@@ -235,6 +266,8 @@ void udp_sweep(struct relay *relay);
 /* Moves bytes in the direction that begins at from, until nothing more can be done or the connection's
  * share of the turn is used up. Returns true in the latter case. */
 bool pump_half(struct relay *relay, struct conn *conn, enum side from);
+/* Puts bytes in front of what comes from that side; nothing has come yet. Returns 0 or -ENOMEM. */
+int pump_prepend(struct relay *relay, struct conn *conn, enum side from, const uint8_t *bytes, size_t count);
 /* Gives back what the direction holds. */
 void pump_drop(struct relay *relay, struct half *half);
 
@@ -249,7 +282,16 @@ void conn_step(struct relay *relay, struct conn *conn);
 void conn_connected(struct relay *relay, struct conn *conn);
 /* Resets the client: no backend could be reached. */
 void conn_refuse(struct relay *relay, struct conn *conn);
+/* Resets both sides. */
+void conn_reset(struct relay *relay, struct conn *conn, enum stats_failure why);
+/* The listener's backends have been replaced: does what its options say to connections of those that are
+ * gone. */
+void conn_check_removed(struct relay *relay, struct listener *listener);
+/* The listener's idle timeout has been changed. */
+void conn_check_idle(struct relay *relay, struct listener *listener);
+/* The timer of its wait, and its own, have expired. */
 void conn_timeout(struct relay *relay, struct conn *conn);
+void conn_deadline(struct relay *relay, struct conn *conn);
 /* Frees the connections that were closed in this turn. */
 void conn_sweep(struct relay *relay);
 /* The relay ends: resets what is left, so that nobody takes half an answer for the whole. */

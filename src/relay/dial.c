@@ -5,7 +5,8 @@
  *   CONNECTED                the dial is over
  *   REFUSED, UNREACHABLE     at once another endpoint that was not tried; this one is not asked again
  *   TIMEOUT                  another endpoint that was not tried, or else one that timed out before;
- *                            the limits are 250 ms, 500 ms, 1 s, 2 s, and after the fourth it is over
+ *                            the limits are 250 ms, 500 ms, 1 s, 2 s, or the Service's own one each
+ *                            time, and after the fourth it is over
  *   RESOURCES                at once another endpoint; nothing is held against this one
  *   DESCRIPTORS              the dial is over, and accepting pauses
  *
@@ -21,6 +22,7 @@
 
 #include "portald/log.h"
 #include "relay/core.h"
+#include "relay/proxy.h"
 
 enum dial_outcome {
 	DIAL_PENDING,
@@ -99,6 +101,14 @@ static const struct backend *dialed(const struct wait *wait)
 	return &wait->backends->entries[wait->picked.index];
 }
 
+/* The backend that was picked no longer counts this connection. */
+static void release(struct relay *relay, struct wait *wait)
+{
+	if (wait->picking)
+		pick_release(relay->stats, relay->index, dialed(wait)->slot);
+	wait->picking = false;
+}
+
 void dial_fini(struct relay *relay, struct conn *conn)
 {
 	struct wait *wait = conn->wait;
@@ -106,6 +116,7 @@ void dial_fini(struct relay *relay, struct conn *conn)
 	if (!wait)
 		return;
 	timer_disarm(&relay->timers, &wait->timer);
+	release(relay, wait);
 	/* Still a probe: no outcome was reported. */
 	if (wait->picked.probe)
 		pick_probe_abandoned(relay->stats, dialed(wait), relay->now_ms);
@@ -179,15 +190,37 @@ static void give_up(struct relay *relay, struct conn *conn, enum stats_failure w
 	conn_refuse(relay, conn);
 }
 
+/* Puts the PROXY protocol's header in front of what the client sends. */
+static int introduce(struct relay *relay, struct conn *conn)
+{
+	const struct arrival *arrival = &conn->wait->arrival;
+	uint8_t version = conn->listener->options.proxy_protocol, header[PROXY_HEADER_BYTES];
+	size_t count;
+
+	if (version == 0)
+		return 0;
+	count = proxy_header(header, version, &arrival->client, &arrival->portal);
+	return pump_prepend(relay, conn, CLIENT, header, count);
+}
+
 static void succeed(struct relay *relay, struct conn *conn)
 {
 	const struct backend *backend = dialed(conn->wait);
+	bool removed = conn->listener->backends != conn->wait->backends;
 
 	pick_succeeded(relay->stats, backend);
 	conn->wait->picked.probe = false;
+	if (introduce(relay, conn) < 0) {
+		give_up(relay, conn, STATS_FAIL_RESOURCES, "out of memory");
+		return;
+	}
 	conn->backend_slot = backend->slot;
+	conn->wait->picking = false;
 	dial_fini(relay, conn);
 	conn_connected(relay, conn);
+	/* It has been dialing while the list changed. */
+	if (removed)
+		conn_check_removed(relay, conn->listener);
 }
 
 /* Reports a failed attempt to pick and stats, and closes its socket. */
@@ -200,6 +233,7 @@ static void account(struct relay *relay, struct conn *conn, enum dial_outcome ou
 	if (conn->fds[BACKEND] >= 0)
 		close(conn->fds[BACKEND]);
 	conn->fds[BACKEND] = -1;
+	release(relay, wait);
 	listener_count_failure(conn->listener, outcome_failure(outcome));
 	log_v(2, "attempt failed", log_str("service", conn->listener->key),
 		log_addr_port("backend", &backend->at), log_str("reason", outcome_text(outcome)));
@@ -240,20 +274,32 @@ static bool fail(struct relay *relay, struct conn *conn, enum dial_outcome outco
 static bool pick(struct relay *relay, struct conn *conn)
 {
 	struct wait *wait = conn->wait;
+	struct pick_request request = {
+		.stats = relay->stats,
+		.relay = relay->index,
+		.listener_slot = conn->listener->slot,
+		.options = &conn->listener->options,
+		.backends = wait->backends,
+		.tried = wait->tried,
+		.client = &wait->arrival.client.addr,
+		.portal = &wait->arrival.portal.addr,
+		.now_ms = relay->now_ms,
+	};
 
 	if (wait->tried && wait->tried->marked >= wait->backends->count && !tried_again(wait->tried))
 		return false;
-	return pick_next(
-		&(struct pick_request){
-			.stats = relay->stats,
-			.relay = relay->index,
-			.listener_slot = conn->listener->slot,
-			.options = &conn->listener->options,
-			.backends = wait->backends,
-			.tried = wait->tried,
-			.now_ms = relay->now_ms,
-		},
-		&wait->picked);
+	if (!pick_next(&request, &wait->picked))
+		return false;
+	pick_hold(relay->stats, relay->index, dialed(wait)->slot);
+	wait->picking = true;
+	return true;
+}
+
+static enum timer_class attempt_limit(const struct conn *conn)
+{
+	uint32_t own_ms = conn->listener->options.connect_timeout_ms;
+
+	return own_ms > 0 ? timers_class(own_ms) : TIMER_DIAL_1 + conn->wait->timeouts;
 }
 
 static void dial_next(struct relay *relay, struct conn *conn)
@@ -267,8 +313,7 @@ static void dial_next(struct relay *relay, struct conn *conn)
 		}
 		outcome = attempt(relay, conn);
 		if (outcome == DIAL_PENDING) {
-			timer_arm(&relay->timers, &conn->wait->timer, TIMER_DIAL_1 + conn->wait->timeouts,
-				relay->now_ms);
+			timer_arm(&relay->timers, &conn->wait->timer, attempt_limit(conn), relay->now_ms);
 			return;
 		}
 		if (outcome == DIAL_CONNECTED) {
@@ -287,12 +332,28 @@ void dial_continue(struct relay *relay, struct conn *conn)
 		dial_next(relay, conn);
 }
 
-void dial_start(struct relay *relay, struct conn *conn)
+static bool has_backends(const struct conn *conn)
 {
-	struct backends *backends = conn->listener->backends;
+	const struct backends *backends = conn->listener->backends;
+
+	return backends && backends->count > 0;
+}
+
+void dial_begin(struct relay *relay, struct conn *conn)
+{
+	if (!has_backends(conn)) {
+		give_up(relay, conn, STATS_FAIL_NO_BACKEND, "the service has no usable endpoint");
+		return;
+	}
+	conn->wait->backends = backends_ref(conn->listener->backends);
+	dial_next(relay, conn);
+}
+
+void dial_start(struct relay *relay, struct conn *conn, const struct arrival *arrival)
+{
 	struct wait *wait;
 
-	if (!backends || backends->count == 0) {
+	if (!has_backends(conn)) {
 		give_up(relay, conn, STATS_FAIL_NO_BACKEND, "the service has no usable endpoint");
 		return;
 	}
@@ -303,11 +364,12 @@ void dial_start(struct relay *relay, struct conn *conn)
 		give_up(relay, conn, STATS_FAIL_DESCRIPTORS, "out of memory");
 		return;
 	}
-	timer_init(&wait->timer);
+	timer_init(&wait->timer, TIMER_OF_DIAL);
 	wait->conn = conn;
-	wait->backends = backends_ref(backends);
+	wait->arrival = *arrival;
 	conn->wait = wait;
-	dial_next(relay, conn);
+	if (queue_admit(relay, conn))
+		dial_begin(relay, conn);
 }
 
 /* Why a socket raised an error. A backend that has reset at once may as well be passed over, since nothing
@@ -343,8 +405,19 @@ void dial_event(struct relay *relay, struct conn *conn, uint32_t events)
 		dial_next(relay, conn);
 }
 
+/* Whether the kernel knows more than the loop: it was held up, and the event is still to come. */
+static bool is_answered(int fd)
+{
+	struct tcp_info info = {.tcpi_state = TCP_SYN_SENT};
+	socklen_t length = sizeof(info);
+
+	return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) == 0 && info.tcpi_state != TCP_SYN_SENT;
+}
+
 void dial_timeout(struct relay *relay, struct conn *conn)
 {
+	if (is_answered(conn->fds[BACKEND]))
+		return;
 	if (fail(relay, conn, DIAL_TIMEOUT))
 		dial_next(relay, conn);
 }

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "portald/ipc.h"
@@ -68,6 +69,8 @@ static struct listener *listener_new(struct relay *relay, uint32_t slot)
 	listener->refs = 1;
 	listener->slot = slot;
 	listener->fd = -1;
+	timer_init(&listener->timer, TIMER_OF_LISTENER);
+	TAILQ_INIT(&listener->waiting);
 	listener->counters = stats_listener(relay->stats, relay->index, slot);
 	relay->listeners[slot] = listener;
 	relay->listener_count++;
@@ -85,8 +88,10 @@ static void *copy_array(const void *from, size_t count, size_t size)
 }
 
 /* Takes over all but the socket from the message. */
-static int set_identity(struct listener *listener, const struct ipc_relay_listener *message)
+static int set_identity(
+	struct relay *relay, struct listener *listener, const struct ipc_relay_listener *message)
 {
+	uint32_t idle_ms = listener->options.idle_timeout_ms;
 	struct ipc_relay_portal *portals =
 		copy_array(message->portals, message->portal_count, sizeof(*portals));
 	struct addr_prefix *ranges =
@@ -109,6 +114,12 @@ static int set_identity(struct listener *listener, const struct ipc_relay_listen
 	listener->portal_count = message->portal_count;
 	listener->key = key;
 	listener->check_destination = message->check_destination;
+	listener->wants_portal =
+		message->options.scheduler == SCHEDULER_DH || message->options.proxy_protocol > 0;
+	listener->wants_client = pick_wants_client(&message->options) ||
+				 message->options.proxy_protocol > 0 || message->source_range_count > 0;
+	if (listener->options.idle_timeout_ms != idle_ms)
+		conn_check_idle(relay, listener);
 	return 0;
 }
 
@@ -136,17 +147,20 @@ static int check(const struct listener *listener, const struct ipc_relay_listene
 int listener_put(struct relay *relay, const struct ipc_relay_listener *message, int fd)
 {
 	struct listener *listener = table_get(relay, message->slot);
+	socklen_t length = sizeof(listener->domain);
 	int rc = check(listener, message);
 
 	if (rc < 0)
 		goto fail;
 	if (!listener)
 		listener = listener_new(relay, message->slot);
-	rc = listener ? set_identity(listener, message) : -ENOMEM;
+	rc = listener ? set_identity(relay, listener, message) : -ENOMEM;
 	if (rc < 0)
 		goto fail;
 	close_socket(relay, listener);
 	listener->fd = fd;
+	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &listener->domain, &length) < 0)
+		return -errno;
 	if (message->proto == PROTO_UDP)
 		rc = udp_port_put(relay, listener);
 	return rc < 0 ? rc : loop_watch_listener(relay, listener);
@@ -178,6 +192,7 @@ int listener_set_backends(struct relay *relay, const struct ipc_relay_backends *
 	backends_finish(backends);
 	backends_unref(listener->backends);
 	listener->backends = backends;
+	conn_check_removed(relay, listener);
 	return 0;
 }
 
@@ -189,6 +204,7 @@ void listener_close(struct relay *relay, uint32_t slot)
 		return;
 	udp_port_close(relay, listener);
 	close_socket(relay, listener);
+	queue_close(relay, listener);
 	relay->listeners[slot] = NULL;
 	relay->listener_count--;
 	/* The accept queue or an event of this turn may still name it. */

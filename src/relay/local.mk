@@ -12,7 +12,10 @@ src_relay_librelay_a_SOURCES = \
 	src/relay/pick.h \
 	src/relay/pipes.c \
 	src/relay/pipes.h \
+	src/relay/proxy.c \
+	src/relay/proxy.h \
 	src/relay/pump.c \
+	src/relay/queue.c \
 	src/relay/relay.c \
 	src/relay/schedule.c \
 	src/relay/schedule.h \

@@ -133,8 +133,17 @@ static void run_timers(struct relay *relay)
 	struct timer *timer;
 
 	while ((timer = timers_expired(&relay->timers, relay->now_ms)) != NULL) {
-		/* The timer is the first member. */
-		conn_timeout(relay, ((struct wait *)timer)->conn);
+		switch ((enum timer_owner)timer->owner) {
+		case TIMER_OF_DIAL:
+			conn_timeout(relay, ((struct wait *)timer)->conn);
+			break;
+		case TIMER_OF_CONN:
+			conn_deadline(relay, (struct conn *)timer);
+			break;
+		case TIMER_OF_LISTENER:
+			queue_run(relay, (struct listener *)timer);
+			break;
+		}
 	}
 }
 

@@ -72,6 +72,13 @@ static int hold_rest(struct pumping *pump, const uint8_t *bytes, size_t count)
 	return 0;
 }
 
+int pump_prepend(struct relay *relay, struct conn *conn, enum side from, const uint8_t *bytes, size_t count)
+{
+	struct pumping pump = {.relay = relay, .conn = conn, .half = &conn->halves[from]};
+
+	return hold_rest(&pump, bytes, count);
+}
+
 /* ---- outcomes of system calls ---- */
 
 /* Sending failed: nothing more can go there. What that side has sent before is still read. */

@@ -322,7 +322,7 @@ static void timers_expire_in_order_of_time(void **state)
 	timers_init(&all);
 	assert_true(timers_next_ms(&all) == INT64_MAX);
 	for (int i = 0; i < COUNT; i++) {
-		timer_init(&timers[i]);
+		timer_init(&timers[i], TIMER_OF_DIAL);
 		timer_arm(&all, &timers[i], cases[i].class, cases[i].armed_ms);
 	}
 	assert_int_equal(timers_next_ms(&all), 100);
@@ -344,8 +344,8 @@ static void a_disarmed_timer_does_not_expire(void **state)
 
 	(void)state;
 	timers_init(&all);
-	timer_init(&first);
-	timer_init(&second);
+	timer_init(&first, TIMER_OF_DIAL);
+	timer_init(&second, TIMER_OF_DIAL);
 	timer_arm(&all, &first, TIMER_DIAL_1, 0);
 	timer_arm(&all, &second, TIMER_DIAL_1, 1);
 	timer_disarm(&all, &first);
