@@ -35,4 +35,30 @@ int listen_open(struct listen_socket *out, enum proto proto, const struct addr *
 /* Closes the listener's sockets. */
 void listen_close(struct listen_socket *socket);
 
+/* Claims: ports of this node that belong to portals (NodePorts, external IPs that the node has). Each is held
+ * by a socket that is bound and nothing else, so that no other process can bind the port while our rules
+ * take its traffic away, and so that a process that has it already is noticed. They are kept by protocol,
+ * address and port: whoever wants the same again, under whatever name, keeps the same socket.
+ *
+ *     listen_claims_begin(claims);
+ *     for each wanted: listen_claims_hold(claims, ...);
+ *     listen_claims_end(claims);                           now or later: gives up what was not wanted again
+ */
+struct listen_claims;
+
+struct listen_claims *listen_claims_new(void);
+void listen_claims_free(struct listen_claims *claims); /* gives up all; NULL is fine */
+
+void listen_claims_begin(struct listen_claims *claims);
+
+/* Claims a port of one address, or with the family's "any" address of all; between begin and end the latter
+ * are to be claimed first, since they cover the former. Returns 0, also if it is held already; -EADDRINUSE
+ * if another process has it; another negative errno. */
+int listen_claims_hold(struct listen_claims *claims, enum proto proto, const struct addr_port *at);
+
+void listen_claims_end(struct listen_claims *claims);
+
+/* How many sockets are held. */
+size_t listen_claims_count(const struct listen_claims *claims);
+
 #endif

@@ -1,5 +1,6 @@
 # Unit tests of the module steering: programs are added to check_PROGRAMS.
-EXTRA_DIST += tests/unit/golden/plan-bind.rules tests/unit/golden/plan.rules
+EXTRA_DIST += tests/unit/golden/plan-bind.rules tests/unit/golden/plan.rules \
+	tests/unit/golden/portals-v4.rules tests/unit/golden/portals-v6.rules
 if HAVE_CMOCKA
 check_PROGRAMS += tests/unit/test_steering_text
 tests_unit_test_steering_text_SOURCES = tests/unit/plan_sample.c tests/unit/plan_sample.h \
@@ -13,5 +14,12 @@ tests_unit_test_steering_engine_SOURCES = tests/unit/netns_rig.c tests/unit/netn
 	tests/unit/test_steering_engine.c
 tests_unit_test_steering_engine_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS) $(LIBEVENT_CFLAGS)
 tests_unit_test_steering_engine_LDADD = src/steering/libsteering.a src/plan/libplan.a src/model/libmodel.a \
+	src/base/libbase.a $(YAJL_LIBS) $(YAML_LIBS) $(LIBEVENT_LIBS) $(MNL_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/unit/test_steering_portals
+tests_unit_test_steering_portals_SOURCES = tests/unit/netns_rig.c tests/unit/netns_rig.h \
+	tests/unit/test_steering_portals.c
+tests_unit_test_steering_portals_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS) $(LIBEVENT_CFLAGS)
+tests_unit_test_steering_portals_LDADD = src/steering/libsteering.a src/plan/libplan.a src/model/libmodel.a \
 	src/base/libbase.a $(YAJL_LIBS) $(YAML_LIBS) $(LIBEVENT_LIBS) $(MNL_LIBS) $(CMOCKA_LIBS)
 endif

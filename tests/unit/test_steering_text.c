@@ -104,6 +104,69 @@ static void renders_the_plan_as_it_always_did(void **state)
 	model_snapshot_unref(snapshot);
 }
 
+static struct plan_portal portal_at(
+	enum plan_portal_kind kind, enum plan_scope scope, const char *addr, uint16_t port)
+{
+	struct plan_portal portal = {.kind = kind, .scope = scope, .at.port = port};
+
+	assert_int_equal(addr_parse(&portal.at.addr, addr), 0);
+	return portal;
+}
+
+/* A listener with a portal of each kind, in one family. */
+static void add_all_kinds(struct steering_rules *rules, const struct plan_listener *listener, uint16_t n)
+{
+	bool v6 = listener->family == ADDR_V6;
+	uint16_t port = (uint16_t)(80 + n);
+	struct plan_portal portals[] = {
+		portal_at(PLAN_PORTAL_CLUSTER_IP, PLAN_SCOPE_ALL, v6 ? "fd00:96::1" : "10.96.0.1", port),
+		portal_at(
+			PLAN_PORTAL_NODE_PORT, PLAN_SCOPE_ALL, v6 ? "::" : "0.0.0.0", (uint16_t)(30080 + n)),
+		portal_at(
+			PLAN_PORTAL_EXTERNAL_IP, PLAN_SCOPE_HOST, v6 ? "2001:db8::1" : "198.51.100.1", port),
+		portal_at(PLAN_PORTAL_LOAD_BALANCER, PLAN_SCOPE_ARRIVING, v6 ? "2001:db8::2" : "198.51.100.2",
+			port),
+	};
+
+	for (size_t i = 0; i < sizeof(portals) / sizeof(portals[0]); i++)
+		steering_rules_add_portal(rules, listener, &portals[i], (uint16_t)(40000 + n));
+}
+
+static void each_kind_action_and_scope_has_its_rule_in_both_families(void **state)
+{
+	struct addr any = addr_any(ADDR_V4);
+	struct addr_prefix allowed[2] = {{.bits = 8}, {.bits = 64}};
+	struct steering_rules rules;
+	uint16_t n = 0;
+	char *text;
+
+	(void)state;
+	steering_rules_init(&rules, &any);
+	assert_int_equal(addr_parse(&allowed[0].addr, "192.0.0.0"), 0);
+	assert_int_equal(addr_parse(&allowed[1].addr, "192.168.0.0"), 0);
+	rules.node_port_ranges = allowed;
+	rules.node_port_range_count = 2;
+	allowed[1].bits = 16;
+	for (enum plan_action action = PLAN_PROXY; action < PLAN_ACTIONS; action++) {
+		for (enum proto proto = PROTO_TCP; proto <= PROTO_UDP; proto++, n++) {
+			struct plan_listener listener = {
+				.key = "default/web", .proto = proto, .action = action};
+
+			listener.family = ADDR_V4;
+			add_all_kinds(&rules, &listener, n);
+			listener.family = ADDR_V6;
+			add_all_kinds(&rules, &listener, n);
+		}
+	}
+	text = steering_iptables_render(&rules, ADDR_V4, NULL);
+	assert_golden("portals-v4.rules", text);
+	free(text);
+	text = steering_iptables_render(&rules, ADDR_V6, NULL);
+	assert_golden("portals-v6.rules", text);
+	free(text);
+	steering_rules_fini(&rules);
+}
+
 static void jumps_are_made_where_there_are_none(void **state)
 {
 	(void)state;
@@ -232,6 +295,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(renders_the_plan_as_it_always_did),
+		cmocka_unit_test(each_kind_action_and_scope_has_its_rule_in_both_families),
 		cmocka_unit_test(jumps_are_made_where_there_are_none),
 		cmocka_unit_test(right_jumps_are_left_alone),
 		cmocka_unit_test(misplaced_jumps_are_moved),
