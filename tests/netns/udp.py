@@ -23,7 +23,10 @@ class Server(threading.Thread):
         self.start()
 
     def run(self):
-        while self._woken not in select.select([self.socket, self._woken], [], [])[0]:
+        poll = select.poll()  # not select(), which knows no descriptor beyond 1023
+        for waited in (self.socket, self._woken):
+            poll.register(waited, select.POLLIN)
+        while self._woken.fileno() not in (fd for fd, _ in poll.poll()):
             try:
                 data, source = self.socket.recvfrom(1 << 16)
             except OSError:
@@ -100,8 +103,13 @@ def fetch_with_source(namespace, at, timeout=5):
 def outcome(namespace, at, timeout=5):
     """What becomes of a datagram: "answered", "refused" (port unreachable), "hangs"."""
     try:
-        fetch(namespace, at, timeout)
-        return "answered"
+        with namespace.udp(at, timeout) as client:
+            try:
+                client.send(b"?")
+            except PermissionError:
+                pass  # a rule took it on its way out of this host; the ICMP error comes as well
+            client.recv(1 << 16)
+            return "answered"
     except ConnectionRefusedError:
         return "refused"
     except TimeoutError:
