@@ -23,6 +23,9 @@ struct pin_set {
 
 #define STATS_PIN_BYTES (STATS_PIN_SETS * sizeof(struct pin_set))
 
+/* Where the pin is, if it is anywhere. */
+struct pin_set *pin_set_of(struct stats *stats, const struct stats_pin *pin);
+
 struct pin_set *stats_pin_set(struct stats *stats, uint64_t hash);
 uint64_t stats_pin_seed(struct stats *stats);
 

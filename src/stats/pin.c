@@ -71,6 +71,11 @@ static struct pin_set *set_of(struct stats *stats, uint64_t key)
 	return stats_pin_set(stats, hash_mix(key ^ stats_pin_seed(stats)));
 }
 
+struct pin_set *pin_set_of(struct stats *stats, const struct stats_pin *pin)
+{
+	return set_of(stats, key_make(stats, pin));
+}
+
 /* The entry of the key and its use, expired or not; or NULL. */
 static struct pin_entry *find(struct pin_set *set, uint64_t key, uint64_t *use)
 {

@@ -11,9 +11,11 @@ check_PROGRAMS += \
 	tests/unit/test_relay_dial \
 	tests/unit/test_relay_limits \
 	tests/unit/test_relay_parts \
+	tests/unit/test_relay_service \
 	tests/unit/test_relay_udp \
 	tests/unit/test_relay_udp_load \
-	tests/unit/test_relay_udp_parts
+	tests/unit/test_relay_udp_parts \
+	tests/unit/test_schedule
 tests_unit_test_relay_SOURCES = tests/unit/test_relay.c $(relay_rig)
 tests_unit_test_relay_CFLAGS = $(relay_cflags)
 tests_unit_test_relay_LDADD = $(relay_libs)
@@ -26,6 +28,9 @@ tests_unit_test_relay_limits_LDADD = $(relay_libs)
 tests_unit_test_relay_parts_SOURCES = tests/unit/test_relay_parts.c
 tests_unit_test_relay_parts_CFLAGS = $(relay_cflags)
 tests_unit_test_relay_parts_LDADD = $(relay_libs)
+tests_unit_test_relay_service_SOURCES = tests/unit/test_relay_service.c $(relay_rig)
+tests_unit_test_relay_service_CFLAGS = $(relay_cflags)
+tests_unit_test_relay_service_LDADD = $(relay_libs)
 tests_unit_test_relay_udp_SOURCES = tests/unit/test_relay_udp.c $(udp_rig)
 tests_unit_test_relay_udp_CFLAGS = $(relay_cflags)
 tests_unit_test_relay_udp_LDADD = $(relay_libs)
@@ -35,4 +40,7 @@ tests_unit_test_relay_udp_load_LDADD = $(relay_libs)
 tests_unit_test_relay_udp_parts_SOURCES = tests/unit/test_relay_udp_parts.c
 tests_unit_test_relay_udp_parts_CFLAGS = $(relay_cflags)
 tests_unit_test_relay_udp_parts_LDADD = $(relay_libs)
+tests_unit_test_schedule_SOURCES = tests/unit/test_schedule.c
+tests_unit_test_schedule_CFLAGS = $(relay_cflags)
+tests_unit_test_schedule_LDADD = $(relay_libs)
 endif

@@ -125,9 +125,9 @@ static void flood_established(struct rig_options options, uint64_t most_flows)
 	udp_rig_start(&rig, options);
 	rig_backends(&rig, &echo.at, 1);
 	client = udp_client(&rig);
+	assert_true(ask(client, "established"));
+	assert_true(ask(client, "established"));
 	fds = udp_relay_fds(&rig);
-	assert_true(ask(client, "established"));
-	assert_true(ask(client, "established"));
 	for (uint32_t i = 0; i < FLOOD_CLIENTS; i += 500) {
 		flood_some(&rig, i, 500);
 		assert_true(ask(client, "established"));
