@@ -113,7 +113,7 @@ static void log_plan(const struct plan *plan)
 static void take_up(struct control *control)
 {
 	const struct options *options = control->setup->options;
-	struct plan_facts facts = {.node_name = options->node_name, .defaults = options->defaults};
+	struct plan_facts facts = options_facts(options);
 	struct model_snapshot *snapshot;
 	struct plan *plan;
 	size_t errors;

@@ -1,8 +1,12 @@
 noinst_LIBRARIES += src/proc/libproc.a
 src_proc_libproc_a_SOURCES = \
 	include/portald/proc.h \
+	src/proc/addresses.c \
+	src/proc/addresses.h \
 	src/proc/children.c \
 	src/proc/children.h \
+	src/proc/claims.c \
+	src/proc/claims.h \
 	src/proc/command.c \
 	src/proc/command.h \
 	src/proc/confine.c \
@@ -31,7 +35,9 @@ src_proc_libproc_a_SOURCES = \
 	src/proc/table.c \
 	src/proc/table.h \
 	src/proc/title.c \
-	src/proc/title.h
+	src/proc/title.h \
+	src/proc/value.c \
+	src/proc/value.h
 
 # Everything but main.c, most dependent first: for the daemon and the tests of proc.
 PORTALD_LIBS = \

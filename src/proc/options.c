@@ -11,6 +11,13 @@
 
 #include "portald/mem.h"
 #include "portald/stats.h"
+#include "proc/value.h"
+
+/* The defaults of the UDP timeouts: kube-proxy's between datagrams, which is too short for a first answer. */
+#define UDP_IDLE_MS 250
+#define UDP_FIRST_MS 10000
+
+#define MAX_UDP_FLOWS 1048576
 
 /* Sets one option. Returns NULL, or what is wrong with value. */
 typedef const char *flag_set_fn(struct options *options, const char *value);
@@ -98,41 +105,61 @@ static const char *set_version(struct options *options, const char *value)
 
 static const char *set_cluster_ip_range(struct options *options, const char *value)
 {
-	struct addr_prefix prefix;
-
-	if (addr_parse_prefix(&prefix, value) < 0)
-		return "must be a CIDR block such as 10.96.0.0/12";
-	if (addr_family(&prefix.addr) != ADDR_V4 || prefix.bits > 30)
-		return "must be an IPv4 block of at least 4 addresses";
-	options->source.service_cluster_ip_range = prefix;
+	if (source_options_set_ranges(&options->source, value) < 0)
+		return "must be a CIDR block such as 10.96.0.0/12, or two of different families";
 	return NULL;
 }
 
-/* Parses "first-last", "first+more" or a single port, as kube-proxy does. */
-static bool parse_port_range(const char *value, uint16_t *first, uint16_t *last)
+/* One block of a list, of length bytes. */
+static bool add_node_port_range(struct options *options, const char *text, size_t length)
 {
-	unsigned long from, to;
-	char *end;
+	char block[ADDR_TEXT_BYTES];
 
-	if (*value < '0' || *value > '9')
+	if (length >= sizeof(block) || options->node_port_range_count == OPTIONS_MAX_NODE_PORT_RANGES)
 		return false;
-	from = to = strtoul(value, &end, 10);
-	if ((*end == '-' || *end == '+') && end[1] >= '0' && end[1] <= '9') {
-		bool relative = *end == '+';
+	memcpy(block, text, length);
+	block[length] = '\0';
+	return addr_parse_prefix(&options->node_port_ranges[options->node_port_range_count++], block) == 0;
+}
 
-		to = strtoul(end + 1, &end, 10);
-		to = relative ? from + to : to;
+static const char *set_nodeport_addresses(struct options *options, const char *value)
+{
+	options->node_port_range_count = 0;
+	options->node_port_primary = strcmp(value, "primary") == 0;
+	while (!options->node_port_primary && *value) {
+		size_t length = strcspn(value, ",");
+
+		if (!add_node_port_range(options, value, length))
+			return "must be \"primary\" or at most 32 CIDR blocks such as "
+			       "192.0.2.0/24,2001:db8::/64";
+		value += length + (value[length] == ',');
 	}
-	if (*end != '\0' || from > to || to > 65535 || (from == 0 && to != 0))
-		return false;
-	*first = (uint16_t)from;
-	*last = (uint16_t)to;
-	return true;
+	return NULL;
+}
+
+static const char *set_zone(struct options *options, const char *value)
+{
+	if (!*value)
+		return "must not be empty";
+	options->zone = value;
+	return NULL;
+}
+
+static const char *set_scheduler(struct options *options, const char *value)
+{
+	if (scheduler_parse(&options->defaults.scheduler, value) < 0)
+		return "must be rr, lc, dh, sh, sed or nq";
+	return NULL;
+}
+
+static const char *set_source_ranges_on_nodeports(struct options *options, const char *value)
+{
+	return set_switch(&options->source_ranges_on_node_ports, value);
 }
 
 static const char *set_proxy_ports(struct options *options, const char *value)
 {
-	if (!parse_port_range(value, &options->proxy_ports.first, &options->proxy_ports.last))
+	if (!value_port_range(value, &options->proxy_ports.first, &options->proxy_ports.last))
 		return "must be a port range such as 36000-36999 (0: any free port)";
 	return NULL;
 }
@@ -141,7 +168,7 @@ static const char *set_node_ports(struct options *options, const char *value)
 {
 	uint16_t first, last;
 
-	if (!parse_port_range(value, &first, &last) || first == 0)
+	if (!value_port_range(value, &first, &last) || first == 0)
 		return "must be a port range such as 30000-32767";
 	options->source.node_port_first = first;
 	options->source.node_port_last = last;
@@ -166,20 +193,10 @@ static const char *set_hostname(struct options *options, const char *value)
 	return NULL;
 }
 
-/* Looks value up in a NULL-terminated list. Returns the index or -1. */
-static int choice(const char *value, const char *const *names)
-{
-	for (int i = 0; names[i]; i++) {
-		if (strcmp(value, names[i]) == 0)
-			return i;
-	}
-	return -1;
-}
-
 static const char *set_steering(struct options *options, const char *value)
 {
 	static const char *const names[] = {"iptables", "none", NULL};
-	int found = choice(value, names);
+	int found = value_choice(value, names);
 
 	if (found < 0)
 		return "must be iptables or none";
@@ -190,7 +207,7 @@ static const char *set_steering(struct options *options, const char *value)
 static const char *set_variant(struct options *options, const char *value)
 {
 	static const char *const names[] = {"auto", "nft", "legacy", NULL};
-	int found = choice(value, names);
+	int found = value_choice(value, names);
 
 	if (found < 0)
 		return "must be auto, nft or legacy";
@@ -201,7 +218,7 @@ static const char *set_variant(struct options *options, const char *value)
 static const char *set_output(struct options *options, const char *value)
 {
 	static const char *const names[] = {"table", "json", "yaml", NULL};
-	int found = choice(value, names);
+	int found = value_choice(value, names);
 
 	if (found < 0)
 		return "must be table, json or yaml";
@@ -212,7 +229,7 @@ static const char *set_output(struct options *options, const char *value)
 static const char *set_log_format(struct options *options, const char *value)
 {
 	static const char *const names[] = {"text", "json", NULL};
-	int found = choice(value, names);
+	int found = value_choice(value, names);
 
 	if (found < 0)
 		return "must be text or json";
@@ -220,21 +237,11 @@ static const char *set_log_format(struct options *options, const char *value)
 	return NULL;
 }
 
-static bool parse_number(const char *value, unsigned long most, unsigned long *out)
-{
-	char *end;
-
-	if (*value < '0' || *value > '9')
-		return false;
-	*out = strtoul(value, &end, 10);
-	return *end == '\0' && *out <= most;
-}
-
 static const char *set_verbosity(struct options *options, const char *value)
 {
 	unsigned long number;
 
-	if (!parse_number(value, 100, &number))
+	if (!value_number(value, 100, &number))
 		return "must be a number";
 	options->verbosity = (int)number;
 	return NULL;
@@ -244,9 +251,39 @@ static const char *set_relays(struct options *options, const char *value)
 {
 	unsigned long number;
 
-	if (!parse_number(value, LISTEN_MAX_RELAYS, &number) || number == 0)
+	if (!value_number(value, LISTEN_MAX_RELAYS, &number) || number == 0)
 		return "must be a number from 1 to 64";
 	options->relay_count = (uint32_t)number;
+	return NULL;
+}
+
+static const char *set_duration(uint32_t *out_ms, const char *value)
+{
+	uint32_t ms;
+
+	if (!value_duration_ms(value, &ms) || ms == 0)
+		return "must be a duration such as 250ms or 1m30s, up to 24h";
+	*out_ms = ms;
+	return NULL;
+}
+
+static const char *set_udp_timeout(struct options *options, const char *value)
+{
+	return set_duration(&options->defaults.udp_idle_ms, value);
+}
+
+static const char *set_udp_first_timeout(struct options *options, const char *value)
+{
+	return set_duration(&options->defaults.udp_first_ms, value);
+}
+
+static const char *set_udp_max_flows(struct options *options, const char *value)
+{
+	unsigned long number;
+
+	if (!value_number(value, MAX_UDP_FLOWS, &number) || number == 0)
+		return "must be a number from 1 to 1048576";
+	options->udp_max_flows = (uint32_t)number;
 	return NULL;
 }
 
@@ -266,11 +303,22 @@ static const struct flag flags[] = {
 	{"manifests", 'f', "PATH", set_manifests,
 		"YAML or JSON manifests: a file, a directory, or - for standard input (repeatable)"},
 	{"strict", 0, NULL, set_strict, "a bad object in the manifests is fatal at start"},
-	{"service-cluster-ip-range", 0, "CIDR", set_cluster_ip_range,
-		"where Services without a clusterIP get theirs (10.96.0.0/12)"},
+	{"service-cluster-ip-range", 0, "CIDR[,CIDR]", set_cluster_ip_range,
+		"where Services without a clusterIP get theirs (10.96.0.0/12,fd00:10:96::/112)"},
 	{"service-node-port-range", 0, "FIRST-LAST", set_node_ports,
 		"where NodePort Services get their nodePorts (30000-32767)"},
 	{"hostname-override", 0, "NAME", set_hostname, "this node's name (the host's name)"},
+	{"zone", 0, "NAME", set_zone, "this node's zone, for endpoints that are hinted to zones (unknown)"},
+	{.help = "What Services leave open"},
+	{"scheduler", 0, "NAME", set_scheduler,
+		"who gets a connection: rr, lc, dh, sh, sed or nq, as in IPVS (rr)"},
+	{"udp-timeout", 0, "TIME", set_udp_timeout,
+		"how long a UDP client's flow waits between datagrams (250ms)"},
+	{"udp-first-timeout", 0, "TIME", set_udp_first_timeout,
+		"how long a UDP client's flow waits for its first answer (10s)"},
+	{"udp-max-flows", 0, "N", set_udp_max_flows, "UDP clients that a relay serves at a time (8192)"},
+	{"source-ranges-on-nodeports", 0, NULL, set_source_ranges_on_nodeports,
+		"loadBalancerSourceRanges hold for nodePorts too"},
 	{.help = "How traffic gets here"},
 	{"steering", 0, "HOW", set_steering,
 		"iptables: REDIRECT rules; none: listen on loopback only (iptables)"},
@@ -280,6 +328,8 @@ static const struct flag flags[] = {
 		"the address that proxy ports of its family listen on (all; loopback with --steering=none)"},
 	{"proxy-port-range", 0, "FIRST-LAST", set_proxy_ports,
 		"the ports used as proxy ports (any free ones)"},
+	{"nodeport-addresses", 0, "CIDRS", set_nodeport_addresses,
+		"where nodePorts are: CIDR blocks of local addresses, or primary (all)"},
 	{"keep-rules", 0, NULL, set_keep_rules, "leave the rules in force at exit"},
 	{"cleanup", 0, NULL, set_cleanup, "the same as the command cleanup"},
 	{.help = "Processes"},
@@ -344,6 +394,8 @@ static void options_init(struct options *options)
 	};
 	source_options_init(&options->source);
 	service_options_init(&options->defaults);
+	options->defaults.udp_idle_ms = UDP_IDLE_MS;
+	options->defaults.udp_first_ms = UDP_FIRST_MS;
 	options->node_name = mem_strdup(uname(&host) == 0 ? host.nodename : "localhost");
 }
 
@@ -417,7 +469,7 @@ static int parse_flags(struct options *options, int argc, char **argv, FILE *err
 static const char *find_command(struct options *options, const char *word)
 {
 	static const char *const names[] = {"daemon", "run", "plan", "cleanup", "help", "version", NULL};
-	int found = choice(word, names);
+	int found = value_choice(word, names);
 
 	if (found < 0)
 		return "unknown command (daemon, run, plan, cleanup, help, version)";
@@ -446,6 +498,16 @@ static const char *check_whole(struct options *options)
 	if (options->steering == OPTIONS_STEERING_NONE && addr_is_any(&options->bind_addr))
 		options->bind_addr = addr_loopback(ADDR_V4);
 	return NULL;
+}
+
+struct plan_facts options_facts(const struct options *options)
+{
+	return (struct plan_facts){
+		.node_name = options->node_name,
+		.zone = options->zone,
+		.defaults = options->defaults,
+		.source_ranges_on_node_ports = options->source_ranges_on_node_ports,
+	};
 }
 
 struct addr options_bind_addr(const struct options *options, enum addr_family family)

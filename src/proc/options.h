@@ -25,6 +25,9 @@ enum options_command {
 
 enum options_steering { OPTIONS_STEERING_IPTABLES, OPTIONS_STEERING_NONE };
 
+/* The most CIDR blocks in --nodeport-addresses. */
+#define OPTIONS_MAX_NODE_PORT_RANGES 32
+
 struct options {
 	enum options_command command;
 	const char **manifests; /* paths, "-" for standard input; strings borrowed from argv */
@@ -32,14 +35,21 @@ struct options {
 	bool strict;
 	struct source_options source;
 	char *node_name;
+	const char *zone;                /* NULL: unknown */
 	struct service_options defaults; /* for what a Service leaves open */
+	bool source_ranges_on_node_ports;
 	enum options_steering steering;
 	enum steering_tool iptables_variant;
 	bool keep_rules;
 	struct listen_range proxy_ports;
-	struct addr bind_addr; /* for its own family; see options_bind_addr() */
+	/* --nodeport-addresses; a family without a range has NodePorts everywhere. */
+	struct addr_prefix node_port_ranges[OPTIONS_MAX_NODE_PORT_RANGES];
+	size_t node_port_range_count;
+	bool node_port_primary; /* instead of ranges */
+	struct addr bind_addr;  /* for its own family; see options_bind_addr() */
 	uint32_t relay_count;
-	const char *user; /* NULL: the default one */
+	uint32_t udp_max_flows; /* of each relay; 0: the relay's own default */
+	const char *user;       /* NULL: the default one */
 	enum log_format log_format;
 	int verbosity;
 	enum plan_output output;
@@ -55,6 +65,9 @@ void options_fini(struct options *options);
 /* Where the listeners of a family bind: --bind-address if it is of that family; else loopback with
  * --steering=none, and "any" without. */
 struct addr options_bind_addr(const struct options *options, enum addr_family family);
+
+/* What the plan is told of the node; strings are borrowed from options. */
+struct plan_facts options_facts(const struct options *options);
 
 /* Prints the help text: every command and flag, by group, with defaults. */
 void options_print_help(FILE *out);

@@ -62,8 +62,11 @@ void records_rules(struct steering_rules *rules, struct table *table, const stru
 	for (struct table_entry *entry = table_first(table); entry; entry = entry->hh.next) {
 		const struct plan_listener *record = entry->record;
 
-		if (entry->open)
-			steering_rules_add(rules, record, entry->socket.at.port);
+		for (size_t i = 0; entry->open && i < record->portal_count; i++) {
+			if (entry->claim_errors[i] == 0)
+				steering_rules_add_portal(
+					rules, record, &record->portals[i], entry->socket.at.port);
+		}
 	}
 }
 

@@ -12,7 +12,8 @@
  * Returns 0 or -EPROTO: control is broken, since its own validation is stricter. */
 int records_check(const struct plan_listener *record, const struct options *options);
 
-/* Initializes rules with those for every open listener, in key order. Keys are borrowed from the table. */
+/* Initializes rules with those for every open listener, in the order of their ids, but for portals whose port
+ * could not be claimed. Keys are borrowed from the table. */
 void records_rules(struct steering_rules *rules, struct table *table, const struct addr *bind_addr);
 
 /* For --steering=none: which Service port is reached at which local address. */

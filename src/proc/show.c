@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "portald/log.h"
+#include "proc/addresses.h"
 #include "proc/manifests.h"
 
 /* Where the example proxy ports begin when no --proxy-port-range says it. */
@@ -29,19 +30,24 @@ static int print_rules(const struct plan *plan, const struct options *options)
 {
 	uint16_t first = options->proxy_ports.first ? options->proxy_ports.first : EXAMPLE_FIRST_PORT;
 	struct steering_rules rules;
+	struct addresses addresses;
 	int rc;
 
+	addresses_load(&addresses, options);
 	steering_rules_from_plan(&rules, plan, &options->bind_addr, first);
+	rules.node_port_ranges = addresses.ranges;
+	rules.node_port_range_count = addresses.range_count;
 	rc = print_family(&rules, ADDR_V4, "iptables-restore");
 	if (rc == 0 && steering_rules_have(&rules, ADDR_V6))
 		rc = print_family(&rules, ADDR_V6, "ip6tables-restore");
 	steering_rules_fini(&rules);
+	addresses_free(&addresses);
 	return rc;
 }
 
 static int print_snapshot(struct model_snapshot *snapshot, const struct options *options)
 {
-	struct plan_facts facts = {.node_name = options->node_name, .defaults = options->defaults};
+	struct plan_facts facts = options_facts(options);
 	struct plan *plan = plan_build(snapshot, &facts);
 	int rc = options->rules ? print_rules(plan, options) : plan_print(plan, options->output, stdout);
 

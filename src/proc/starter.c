@@ -123,7 +123,11 @@ static int give_up_privilege(const struct starter *starter)
 
 static int relay_main(const struct starter *starter, const struct birth *birth)
 {
-	struct relay_options options = {.index = birth->index, .confine = confine_relay_seccomp};
+	struct relay_options options = {
+		.index = birth->index,
+		.confine = confine_relay_seccomp,
+		.udp_max_flows = starter->setup->options->udp_max_flows,
+	};
 	struct stats *stats = stats_map(birth->stats_fd, 1);
 
 	if (!stats) {

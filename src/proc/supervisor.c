@@ -9,6 +9,7 @@
 #include <event2/event.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/random.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -18,6 +19,7 @@
 #include "portald/stats.h"
 #include "portald/steering.h"
 #include "proc/children.h"
+#include "proc/claims.h"
 #include "proc/command.h"
 #include "proc/control.h"
 #include "proc/records.h"
@@ -25,7 +27,7 @@
 
 /* For one run of a firewall tool, which waits up to 5 s for the xtables lock. */
 #define TOOL_TIMEOUT_MS 20000
-/* Listeners that could not be opened are tried again this often. */
+/* Listeners that could not be opened, and ports that could not be claimed, are tried again this often. */
 #define REOPEN_MS 2000
 
 /* One step of a sync in the making. */
@@ -44,12 +46,16 @@ struct supervisor {
 	struct table *table;
 	struct children *children;
 	struct steering *steering; /* NULL with --steering=none */
-	bool syncing;              /* between SYNC_BEGIN and SYNC_END */
+	struct listen_claims *claims;
+	struct addresses addresses;
+	struct addresses_watch *watch;
+	bool syncing; /* between SYNC_BEGIN and SYNC_END */
 	struct ipc_sync sync;
 	struct staged *staged;
 	size_t staged_count, staged_capacity;
 	uint64_t applied;  /* the generation that was given to steering last */
 	size_t missing;    /* listeners that could not be opened */
+	size_t unclaimed;  /* portals whose port somebody else has */
 	bool ready;        /* a plan has been in force */
 	pid_t command_pid; /* 0: no COMMAND is running */
 	int exit_code;
@@ -171,10 +177,12 @@ static void start_command(struct supervisor *supervisor)
 static void in_force(struct supervisor *supervisor)
 {
 	table_drop_retired(supervisor->table, tell_gone, supervisor);
+	listen_claims_end(supervisor->claims);
 	log_info(supervisor->ready ? "plan in force" : "ready",
 		log_int("generation", (int64_t)supervisor->applied),
 		log_int("listeners", (int64_t)table_count(supervisor->table)),
-		log_int("not_open", (int64_t)supervisor->missing));
+		log_int("not_open", (int64_t)supervisor->missing),
+		log_int("not_claimed", (int64_t)supervisor->unclaimed));
 	if (!supervisor->steering)
 		records_print_table(supervisor->table, stdout);
 	if (!supervisor->ready && supervisor->options->command == OPTIONS_RUN)
@@ -196,6 +204,34 @@ static void on_synced(void *context, int error, const char *detail)
 	tell_control_done(supervisor, error);
 }
 
+static void try_again_later(struct supervisor *supervisor)
+{
+	struct timeval later = {.tv_sec = REOPEN_MS / 1000};
+
+	if (supervisor->missing > 0 || supervisor->unclaimed > 0)
+		event_add(supervisor->reopen, &later);
+}
+
+/* Returns true if other portals than before are open at other addresses. */
+static bool update_claims(struct supervisor *supervisor)
+{
+	struct addresses fresh, *old = &supervisor->addresses;
+	bool changed;
+	int rc;
+
+	if (!supervisor->steering)
+		return false;
+	rc = addresses_load(&fresh, supervisor->options);
+	if (rc < 0)
+		log_warning("cannot list the node's addresses", log_errno("error", -rc));
+	supervisor->unclaimed = claims_update(supervisor->claims, supervisor->table, &fresh, &changed);
+	changed |= fresh.range_count != old->range_count ||
+		   memcmp(fresh.ranges, old->ranges, sizeof(fresh.ranges)) != 0;
+	addresses_free(old);
+	*old = fresh;
+	return changed;
+}
+
 static void apply_rules(struct supervisor *supervisor)
 {
 	struct steering_rules rules;
@@ -206,6 +242,8 @@ static void apply_rules(struct supervisor *supervisor)
 		return;
 	}
 	records_rules(&rules, supervisor->table, &supervisor->options->bind_addr);
+	rules.node_port_ranges = supervisor->addresses.ranges;
+	rules.node_port_range_count = supervisor->addresses.range_count;
 	steering_apply(supervisor->steering, &rules);
 	steering_rules_fini(&rules);
 }
@@ -215,27 +253,30 @@ static void on_opened(void *context, struct table_entry *entry)
 	tell_relays(context, entry, TABLE_FRONT | TABLE_BACKENDS);
 }
 
-/* Opens what could not be opened, and asks to be called again while something is missing. */
-static size_t open_missing(struct supervisor *supervisor)
+/* Opens what could not be opened and claims what could not be claimed. Returns true if that changes rules. */
+static bool retry(struct supervisor *supervisor)
 {
-	struct timeval later = {.tv_sec = REOPEN_MS / 1000};
-	size_t missing = table_open_missing(supervisor->table, on_opened, supervisor);
+	size_t before = supervisor->missing;
+	bool changed;
 
-	if (missing > 0)
-		event_add(supervisor->reopen, &later);
-	return missing;
+	supervisor->missing = table_open_missing(supervisor->table, on_opened, supervisor);
+	changed = update_claims(supervisor);
+	try_again_later(supervisor);
+	return changed || supervisor->missing < before;
 }
 
 static void on_reopen(evutil_socket_t fd, short what, void *context)
 {
-	struct supervisor *supervisor = context;
-	size_t before = supervisor->missing;
-
 	(void)fd;
 	(void)what;
-	supervisor->missing = open_missing(supervisor);
-	if (supervisor->missing < before)
-		apply_rules(supervisor);
+	if (retry(context))
+		apply_rules(context);
+}
+
+static void on_addresses_changed(void *context)
+{
+	if (retry(context))
+		apply_rules(context);
 }
 
 /* ---- a sync from control ---- */
@@ -284,7 +325,7 @@ static void apply_sync(struct supervisor *supervisor)
 		table_retire_unkept(supervisor->table);
 	supervisor->applied = supervisor->sync.generation;
 	discard_staged(supervisor);
-	supervisor->missing = open_missing(supervisor);
+	retry(supervisor);
 	apply_rules(supervisor);
 }
 
@@ -448,7 +489,10 @@ static int open_steering(struct supervisor *supervisor)
 	if (supervisor->options->steering == OPTIONS_STEERING_NONE)
 		return 0;
 	supervisor->steering = steering_new(supervisor->base, &options);
-	return supervisor->steering ? 0 : -ENOENT;
+	if (!supervisor->steering)
+		return -ENOENT;
+	supervisor->watch = addresses_watch_new(supervisor->base, on_addresses_changed, supervisor);
+	return 0;
 }
 
 static int supervisor_open(struct supervisor *supervisor)
@@ -469,6 +513,7 @@ static int supervisor_open(struct supervisor *supervisor)
 	if (!supervisor->base)
 		return -ENOMEM;
 	supervisor->table = table_new(&table, supervisor->stats);
+	supervisor->claims = listen_claims_new();
 	supervisor->children = children_new(supervisor->base, supervisor->setup->starter_fd,
 		supervisor->setup->stats_fd, supervisor->options->relay_count, &child_handlers, supervisor);
 	supervisor->reopen = event_new(supervisor->base, -1, 0, on_reopen, supervisor);
@@ -494,6 +539,9 @@ static void supervisor_close(struct supervisor *supervisor)
 		close(supervisor->setup->starter_fd);
 	children_free(supervisor->children);
 	table_free(supervisor->table);
+	listen_claims_free(supervisor->claims);
+	addresses_free(&supervisor->addresses);
+	addresses_watch_free(supervisor->watch);
 	discard_staged(supervisor);
 	free(supervisor->staged);
 	if (supervisor->reopen)

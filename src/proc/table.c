@@ -132,6 +132,7 @@ static void entry_free(struct table *table, struct table_entry *entry)
 	give_back_backend_slots(table, entry->record, entry->backend_slots);
 	slots_give_back(&table->listener_slots, entry->slot);
 	free(entry->backend_slots);
+	free(entry->claim_errors);
 	plan_listener_free(entry->record);
 	free(entry);
 }
@@ -151,10 +152,27 @@ static struct table_entry *entry_new_take(struct table *table, struct plan_liste
 	entry->slot = slot;
 	entry->backend_slots = carry_backend_slots(table, record, NULL, NULL);
 	entry->record = record;
+	entry->claim_errors = mem_calloc(record->portal_count, sizeof(*entry->claim_errors));
 	entry->kept = true;
 	HASH_ADD_KEYPTR(hh, table->entries, record->id, strlen(record->id), entry);
 	entry_open(table, entry);
 	return entry;
+}
+
+/* What is known of a portal's port stays known while the portal does. */
+static int *carry_claim_errors(
+	const struct plan_listener *fresh, const struct plan_listener *old, const int *errors)
+{
+	int *carried = mem_calloc(fresh->portal_count, sizeof(*carried));
+
+	for (size_t i = 0; i < fresh->portal_count; i++) {
+		for (size_t o = 0; o < old->portal_count; o++) {
+			if (fresh->portals[i].kind == old->portals[o].kind &&
+				addr_port_equal(&fresh->portals[i].at, &old->portals[o].at))
+				carried[i] = errors[o];
+		}
+	}
+	return carried;
 }
 
 static unsigned entry_replace_record_take(
@@ -162,12 +180,15 @@ static unsigned entry_replace_record_take(
 {
 	struct plan_listener *old = entry->record;
 	uint32_t *old_slots = entry->backend_slots;
+	int *old_errors = entry->claim_errors;
 	unsigned change = (plan_listener_same_front(old, record) ? 0 : TABLE_FRONT) |
 			  (plan_listener_same_backends(old, record) ? 0 : TABLE_BACKENDS);
 
 	entry->backend_slots = carry_backend_slots(table, record, old, old_slots);
 	give_back_backend_slots(table, old, old_slots);
 	free(old_slots);
+	entry->claim_errors = carry_claim_errors(record, old, old_errors);
+	free(old_errors);
 	/* The hash points to the id's bytes, which go away with the old record. */
 	HASH_DEL(table->entries, entry);
 	entry->record = record;

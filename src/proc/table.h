@@ -18,6 +18,7 @@ struct table_entry {
 	struct plan_listener *record; /* as control wants it */
 	uint32_t slot;                /* in the shared counters; names it to the relays */
 	uint32_t *backend_slots;      /* parallel to record->backends */
+	int *claim_errors;            /* parallel to record->portals: 0, or why the port can't be had */
 	struct listen_socket socket;
 	bool open;                /* socket is in use */
 	bool kept;                /* put since table_unmark_all() */

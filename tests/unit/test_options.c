@@ -138,6 +138,99 @@ static void port_ranges_are_read_as_kube_proxy_reads_them(void **state)
 	refuses(WORDS("-f", "a", "--service-node-port-range=0"), "must be a port range");
 }
 
+static void durations_are_read_as_go_writes_them(void **state)
+{
+	static const struct {
+		const char *text;
+		uint32_t ms;
+	} right[] = {{"250ms", 250}, {"1m30s", 90000}, {"1.5s", 1500}, {"24h", 86400000}, {"1us", 1},
+		{"0.5m", 30000}};
+	static const char *const wrong[] = {"", "0", "0s", "250", "-1s", "+1s", "1e3s", "0x1s", "s", ".s",
+		"1 s", "25h", "1sec", "infs", "1s2"};
+	struct options options;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(right) / sizeof(right[0]); i++) {
+		accepts(&options, WORDS("-f", "a", "--udp-timeout", right[i].text));
+		assert_int_equal(options.defaults.udp_idle_ms, right[i].ms);
+		options_fini(&options);
+	}
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+		refuses(WORDS("-f", "a", "--udp-timeout", wrong[i]), "must be a duration");
+}
+
+static void the_plan_is_told_what_services_leave_open(void **state)
+{
+	struct options options;
+	struct plan_facts facts;
+
+	(void)state;
+	accepts(&options, WORDS("-f", "a"));
+	facts = options_facts(&options);
+	assert_null(facts.zone);
+	assert_int_equal(facts.defaults.scheduler, SCHEDULER_RR);
+	assert_int_equal(facts.defaults.udp_idle_ms, 250);
+	assert_int_equal(facts.defaults.udp_first_ms, 10000);
+	assert_false(facts.source_ranges_on_node_ports);
+	options_fini(&options);
+	accepts(&options,
+		WORDS("-f", "a", "--zone=west", "--scheduler=lc", "--udp-first-timeout=1s",
+			"--udp-max-flows=7", "--source-ranges-on-nodeports", "--hostname-override=n1"));
+	facts = options_facts(&options);
+	assert_string_equal(facts.zone, "west");
+	assert_string_equal(facts.node_name, "n1");
+	assert_int_equal(facts.defaults.scheduler, SCHEDULER_LC);
+	assert_int_equal(facts.defaults.udp_first_ms, 1000);
+	assert_true(facts.source_ranges_on_node_ports);
+	assert_int_equal(options.udp_max_flows, 7);
+	options_fini(&options);
+}
+
+static void nodeport_addresses_are_blocks_or_primary(void **state)
+{
+	struct options options;
+
+	(void)state;
+	accepts(&options, WORDS("-f", "a", "--nodeport-addresses=10.0.0.0/8,2001:db8::/64"));
+	assert_int_equal(options.node_port_range_count, 2);
+	assert_int_equal(options.node_port_ranges[0].bits, 8);
+	assert_int_equal(addr_family(&options.node_port_ranges[1].addr), ADDR_V6);
+	assert_false(options.node_port_primary);
+	options_fini(&options);
+	accepts(&options, WORDS("-f", "a", "--nodeport-addresses=primary"));
+	assert_int_equal(options.node_port_range_count, 0);
+	assert_true(options.node_port_primary);
+	options_fini(&options);
+	accepts(&options, WORDS("-f", "a", "--nodeport-addresses="));
+	assert_int_equal(options.node_port_range_count, 0);
+	options_fini(&options);
+	refuses(WORDS("-f", "a", "--nodeport-addresses=10.0.0.1/8"), "CIDR");
+	refuses(WORDS("-f", "a", "--nodeport-addresses=10.0.0.1"), "CIDR");
+	refuses(WORDS("-f", "a", "--nodeport-addresses=10.0.0.0/8,,"), "CIDR");
+	refuses(WORDS("-f", "a", "--nodeport-addresses=secondary"), "CIDR");
+}
+
+static void each_family_binds_an_address_of_its_own(void **state)
+{
+	struct options options;
+	struct addr v4, v6;
+
+	(void)state;
+	accepts(&options, WORDS("-f", "a", "--bind-address=2001:db8::1"));
+	v4 = options_bind_addr(&options, ADDR_V4);
+	v6 = options_bind_addr(&options, ADDR_V6);
+	assert_true(addr_is_any(&v4));
+	assert_true(addr_equal(&v6, &options.bind_addr));
+	options_fini(&options);
+	accepts(&options, WORDS("-f", "a", "--steering=none"));
+	v4 = options_bind_addr(&options, ADDR_V4);
+	v6 = options_bind_addr(&options, ADDR_V6);
+	assert_true(addr_is_loopback(&v4));
+	assert_true(addr_is_loopback(&v6));
+	assert_int_equal(addr_family(&v6), ADDR_V6);
+	options_fini(&options);
+}
+
 static void without_steering_the_bind_address_is_loopback(void **state)
 {
 	struct options options;
@@ -166,6 +259,10 @@ static void wrong_words_are_named(void **state)
 	refuses(WORDS("-f", "a", "--bind-address=127.0.0.1"), "loopback");
 	refuses(WORDS("-f", "a", "--bind-address=nowhere"), "must be an IP address");
 	refuses(WORDS("-f", "a", "--service-cluster-ip-range=10.96.0.1/12"), "CIDR");
+	refuses(WORDS("-f", "a", "--service-cluster-ip-range=10.96.0.0/12,10.0.0.0/12"), "CIDR");
+	refuses(WORDS("-f", "a", "--scheduler=wlcx"), "must be rr");
+	refuses(WORDS("-f", "a", "--zone="), "must not be empty");
+	refuses(WORDS("-f", "a", "--udp-max-flows=0"), "must be a number");
 	refuses(WORDS("-f", "a", "--relays=0"), "must be a number from 1 to 64");
 	refuses(WORDS("-f", "a", "--relays=65"), "must be a number from 1 to 64");
 	refuses(WORDS("-f", "a", "--v=x"), "must be a number");
@@ -210,6 +307,10 @@ int main(void)
 		cmocka_unit_test(a_command_to_run_keeps_its_own_flags),
 		cmocka_unit_test(switches_take_true_and_false),
 		cmocka_unit_test(port_ranges_are_read_as_kube_proxy_reads_them),
+		cmocka_unit_test(durations_are_read_as_go_writes_them),
+		cmocka_unit_test(the_plan_is_told_what_services_leave_open),
+		cmocka_unit_test(nodeport_addresses_are_blocks_or_primary),
+		cmocka_unit_test(each_family_binds_an_address_of_its_own),
 		cmocka_unit_test(without_steering_the_bind_address_is_loopback),
 		cmocka_unit_test(wrong_words_are_named),
 		cmocka_unit_test(cleanup_is_a_command_and_a_flag),

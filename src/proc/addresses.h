@@ -1,0 +1,36 @@
+/* The addresses of this node, and when they change. */
+#ifndef PROC_ADDRESSES_H
+#define PROC_ADDRESSES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "portald/addr.h"
+#include "proc/options.h"
+
+struct event_base;
+
+/* The most ranges that --nodeport-addresses may name. */
+#define ADDRESSES_MAX_RANGES OPTIONS_MAX_NODE_PORT_RANGES
+
+struct addresses {
+	struct addr *list; /* sorted; every address of every interface */
+	size_t count;
+	/* Where NodePorts are: --nodeport-addresses, with what "primary" means now. */
+	struct addr_prefix ranges[ADDRESSES_MAX_RANGES];
+	size_t range_count;
+};
+
+/* Asks the kernel. Returns 0 or a negative errno; to be freed in any case. */
+int addresses_load(struct addresses *addresses, const struct options *options);
+void addresses_free(struct addresses *addresses);
+
+bool addresses_have(const struct addresses *addresses, const struct addr *addr);
+
+/* Calls changed() a moment after addresses came or went. */
+struct addresses_watch;
+struct addresses_watch *addresses_watch_new(
+	struct event_base *base, void (*changed)(void *context), void *context);
+void addresses_watch_free(struct addresses_watch *watch); /* NULL is fine */
+
+#endif

@@ -1,0 +1,19 @@
+/* The ports of this node that portals need, claimed. */
+#ifndef PROC_CLAIMS_H
+#define PROC_CLAIMS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "portald/listen.h"
+#include "proc/addresses.h"
+#include "proc/table.h"
+
+/* Claims what the open listeners' portals need: NodePorts at the addresses that they may have, and external
+ * and load-balancer addresses that the node has. Notes in the entries which portals can't have their port
+ * (logged when that changes). Returns how many those are; *changed tells whether they are others than
+ * before. */
+size_t claims_update(
+	struct listen_claims *claims, struct table *table, const struct addresses *addresses, bool *changed);
+
+#endif
