@@ -48,7 +48,8 @@ static void in_prepare(struct udp *udp, unsigned index)
 
 static bool is_admitted(struct listener *listener, const struct addr *client)
 {
-	if (!listener->udp->check_source || accept_in_source_ranges(listener, client))
+	if (!listener->udp->check_source || portal_admits(&listener->portals[0], listener->source_ranges,
+						    listener->source_range_count, client))
 		return true;
 	listener_count_failure(listener, STATS_FAIL_SOURCE_RANGE);
 	return false;
