@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "portald/log.h"
+#include "relay/portal.h"
 #include "relay/udp.h"
 
 /* Calls that read one listener in a turn. */

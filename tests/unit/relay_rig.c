@@ -168,7 +168,8 @@ void rig_backends_from(struct rig *rig, const struct addr_port *backends, size_t
 	struct ipc_relay_backends message = {.slot = RIG_SLOT, .backends = list, .backend_count = count};
 
 	for (size_t i = 0; i < count; i++)
-		list[i] = (struct ipc_relay_backend){backends[i], 1, RIG_BACKEND_SLOT + first + (uint32_t)i};
+		list[i] = (struct ipc_relay_backend){
+			.at = backends[i], .slot = RIG_BACKEND_SLOT + first + (uint32_t)i, .weight = 1};
 	for (size_t i = 0; i < rig->relay_count; i++)
 		assert_int_equal(ipc_send_relay_backends(rig->channels[i], &message), 0);
 }
