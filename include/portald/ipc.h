@@ -75,8 +75,8 @@ struct ipc_relay_listener {
 
 struct ipc_relay_backend {
 	struct addr_port at;
-	uint32_t slot;   /* stats index */
 	uint16_t weight; /* 0: no new connections */
+	uint32_t slot;   /* stats index */
 };
 
 struct ipc_relay_backends {

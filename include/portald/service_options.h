@@ -58,6 +58,7 @@ struct service_options {
 /* All defaults: rr, no affinity, no limits, connections of removed endpoints finish. */
 void service_options_init(struct service_options *options);
 
+/* True if every field is the same. */
 bool service_options_equal(const struct service_options *a, const struct service_options *b);
 
 /* "rr", "lc", ...; and back (also "wrr", "wlc"): 0 or -EINVAL. */

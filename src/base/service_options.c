@@ -1,3 +1,4 @@
+/* Owns the names and defaults of what a Service says about its connections. Pure; used everywhere. */
 #include "portald/service_options.h"
 
 #include <errno.h>

@@ -155,7 +155,7 @@ static bool original_destination(const struct listener *listener, int fd, struct
 	       addr_from_sockaddr(at, (struct sockaddr *)&sa) == 0;
 }
 
-static bool in_source_ranges(const struct listener *listener, const struct addr *client)
+bool accept_in_source_ranges(const struct listener *listener, const struct addr *client)
 {
 	for (size_t i = 0; i < listener->source_range_count; i++) {
 		if (addr_prefix_contains(&listener->source_ranges[i], client))
@@ -177,7 +177,7 @@ static bool may_enter(
 	if (!portal)
 		return false;
 	*why = STATS_FAIL_SOURCE_RANGE;
-	return !portal->check_source || in_source_ranges(listener, &arrival->client.addr);
+	return !portal->check_source || accept_in_source_ranges(listener, &arrival->client.addr);
 }
 
 /* Without steering, the proxy port's own address stands for the portal. */

@@ -45,11 +45,12 @@ static void in_prepare(struct udp *udp, unsigned index)
 	};
 }
 
-static bool is_admitted(const struct listener *listener, const struct addr *client)
+static bool is_admitted(struct listener *listener, const struct addr *client)
 {
-	(void)listener;
-	(void)client;
-	return true;
+	if (!listener->udp->check_source || accept_in_source_ranges(listener, client))
+		return true;
+	listener_count_failure(listener, STATS_FAIL_SOURCE_RANGE);
+	return false;
 }
 
 static void in_take(struct relay *relay, struct listener *listener, unsigned index)
@@ -118,7 +119,8 @@ static void run_listeners(struct relay *relay)
 static void out_prepare(struct udp *udp, unsigned index)
 {
 	udp->out.pieces[index].iov_len = UDP_BUFFER_BYTES;
-	udp->out.messages[index].msg_hdr = (struct msghdr){.msg_iov = &udp->out.pieces[index], .msg_iovlen = 1};
+	udp->out.messages[index].msg_hdr =
+		(struct msghdr){.msg_iov = &udp->out.pieces[index], .msg_iovlen = 1};
 }
 
 /* Sends what waits. What the kernel does not take is lost. */
@@ -302,6 +304,17 @@ static int set_timeouts(struct udp *udp, struct listener *listener)
 	return 0;
 }
 
+/* Which portal a datagram was sent to is not to be known after redirection: source ranges hold for a listener
+ * as a whole. The plan makes listeners so. */
+static bool all_check_source(const struct listener *listener)
+{
+	bool all = listener->check_destination && listener->portal_count > 0;
+
+	for (size_t i = 0; i < listener->portal_count; i++)
+		all = all && listener->portals[i].check_source;
+	return all;
+}
+
 int udp_port_put(struct relay *relay, struct listener *listener)
 {
 	int rc;
@@ -313,6 +326,7 @@ int udp_port_put(struct relay *relay, struct listener *listener)
 		listener->udp->listener = listener;
 		TAILQ_INIT(&listener->udp->flows);
 	}
+	listener->udp->check_source = all_check_source(listener);
 	rc = learn_bound(listener);
 	return rc < 0 ? rc : set_timeouts(relay->udp, listener);
 }

@@ -122,7 +122,8 @@ struct udp_port {
 	struct udp_flows flows;
 	struct udp_queue *queues[UDP_STANDINGS];
 	struct addr bound;
-	bool readable; /* stands in the list */
+	bool readable;     /* stands in the list */
+	bool check_source; /* clients must be within the source ranges */
 };
 
 TAILQ_HEAD(udp_ports, udp_port);

@@ -165,16 +165,19 @@ static void backend_failed(struct relay *relay, struct udp_flow *flow, int error
 
 static bool backend_pick(struct relay *relay, struct udp_flow *flow)
 {
+	const struct listener *listener = flow->listener;
+
 	return pick_next(
 		&(struct pick_request){
 			.stats = relay->stats,
 			.relay = relay->index,
-			.listener_slot = flow->listener->slot,
-			.options = &flow->listener->options,
+			.listener_slot = listener->slot,
+			.options = &listener->options,
 			.backends = flow->backends,
 			.tried = flow->tried,
 			.client = &flow->key.client,
-			.portal = &flow->key.local,
+			/* Which one the client meant is not to be known after redirection. */
+			.portal = listener->portal_count > 0 ? &listener->portals[0].at.addr : NULL,
 			.now_ms = relay->now_ms,
 		},
 		&flow->picked);
@@ -261,6 +264,24 @@ static bool make_room(struct relay *relay)
 	return true;
 }
 
+/* Counts one more flow as active, unless the Service has enough of them. There is no queue: a client that
+ * gets no answer asks again. */
+static bool take_place(struct relay *relay, struct listener *listener)
+{
+	uint32_t max = listener->options.max_connections;
+
+	stats_add(&listener->counters->active, 1);
+	if (max == 0)
+		return true;
+	/* Of two relays at once, at least one must see the other. */
+	atomic_thread_fence(memory_order_seq_cst);
+	if (stats_listener_active(relay->stats, listener->slot) <= max)
+		return true;
+	stats_drop(&listener->counters->active);
+	listener_count_failure(listener, STATS_FAIL_QUEUE_FULL);
+	return false;
+}
+
 static struct udp_flow *flow_alloc(struct relay *relay, struct listener *listener)
 {
 	struct udp_flow *flow;
@@ -283,10 +304,15 @@ struct udp_flow *udp_flow_new(struct relay *relay, struct listener *listener, co
 	uint64_t hash, const struct msghdr *from)
 {
 	struct udp *udp = relay->udp;
-	struct udp_flow *flow = flow_alloc(relay, listener);
+	struct udp_flow *flow;
 
-	if (!flow)
+	if (!take_place(relay, listener))
 		return NULL;
+	flow = flow_alloc(relay, listener);
+	if (!flow) {
+		stats_drop(&listener->counters->active);
+		return NULL;
+	}
 	flow->key = *key;
 	flow->hash = hash;
 	flow->client_bytes = from->msg_namelen;
@@ -295,6 +321,7 @@ struct udp_flow *udp_flow_new(struct relay *relay, struct listener *listener, co
 		free(flow->tried);
 		backends_unref(flow->backends);
 		slab_put(&udp->flows, flow);
+		stats_drop(&listener->counters->active);
 		return NULL;
 	}
 	udp_table_add(&udp->table, flow);
@@ -302,7 +329,6 @@ struct udp_flow *udp_flow_new(struct relay *relay, struct listener *listener, co
 	udp_queue_touch(udp, flow, relay->now_ms);
 	udp->flow_count++;
 	stats_add(&listener->counters->accepted, 1);
-	stats_add(&listener->counters->active, 1);
 	return flow;
 }
 

@@ -84,7 +84,7 @@ static int send_relay_listener(struct ipc_channel *channel)
 
 static int send_relay_backends(struct ipc_channel *channel)
 {
-	struct ipc_relay_backend backends[] = {{some_v4, 7, 1}, {some_v6, 8, 2}};
+	struct ipc_relay_backend backends[] = {{some_v4, 1, 7}, {some_v6, 2, 8}};
 
 	return ipc_send_relay_backends(
 		channel, &(struct ipc_relay_backends){.slot = 5, .backends = backends, .backend_count = 2});

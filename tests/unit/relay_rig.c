@@ -102,14 +102,17 @@ void rig_listener(struct rig *rig, const struct rig_options *options)
 		.check_destination = options->check_destination,
 		.options = {.udp_first_ms = options->udp_first_ms,
 			.udp_idle_ms = options->udp_idle_ms,
-			.affinity_timeout_s = options->affinity ? 60 : 0},
+			.affinity_timeout_s = options->affinity ? 60 : 0,
+			.max_connections = options->max_connections},
+		.source_ranges = options->source_range,
+		.source_range_count = options->source_range ? 1 : 0,
 		.key = "default/test:tcp",
 		.portals = portals,
 		.portal_count = options->portal_count,
 	};
 
 	for (size_t i = 0; i < options->portal_count; i++)
-		portals[i].at = options->portals[i];
+		portals[i] = (struct ipc_relay_portal){options->portals[i], options->source_range != NULL};
 	for (size_t i = 0; i < rig->relay_count; i++)
 		assert_int_equal(
 			ipc_send_relay_listener(rig->channels[i], &message, rig->listener.fds[i]), 0);
@@ -162,7 +165,7 @@ void rig_backends_from(struct rig *rig, const struct addr_port *backends, size_t
 	struct ipc_relay_backends message = {.slot = RIG_SLOT, .backends = list, .backend_count = count};
 
 	for (size_t i = 0; i < count; i++)
-		list[i] = (struct ipc_relay_backend){backends[i], RIG_BACKEND_SLOT + first + (uint32_t)i, 1};
+		list[i] = (struct ipc_relay_backend){backends[i], 1, RIG_BACKEND_SLOT + first + (uint32_t)i};
 	for (size_t i = 0; i < rig->relay_count; i++)
 		assert_int_equal(ipc_send_relay_backends(rig->channels[i], &message), 0);
 }

@@ -44,6 +44,8 @@ struct rig_options {
 	const struct addr *bind; /* NULL: 127.0.0.1 */
 	uint32_t udp_first_ms, udp_idle_ms, udp_max_flows;
 	bool affinity;
+	uint32_t max_connections;
+	const struct addr_prefix *source_range; /* for all portals */
 };
 
 /* Starts the relays and gives them one listener, without backends. */

@@ -205,7 +205,7 @@ static void test_relay_backends_round_trip(void **state)
 {
 	struct fixture *f = *state;
 	struct ipc_relay_backend list[] = {
-		{at_of("10.0.0.7", 1), 1, 1}, {at_of("fd00::7", 65535), UINT32_MAX, 65535}};
+		{at_of("10.0.0.7", 1), 1, 1}, {at_of("fd00::7", 65535), 65535, UINT32_MAX}};
 	struct ipc_relay_backends in = {.slot = 9, .backends = list, .backend_count = 2}, out;
 	struct ipc_storage storage;
 

@@ -548,6 +548,58 @@ static void test_a_client_address_keeps_its_backend_with_affinity(void **state)
 	rig_stop(&rig);
 }
 
+static void test_clients_outside_the_source_ranges_are_not_served(void **state)
+{
+	struct addr_prefix range = {.addr = addr_v4(0x7f050000), .bits = 16};
+	struct addr_port portal = at_v4(0x0a000001, 53), inside = at_v4(0x7f050001, 0), at;
+	struct rig_options options = {
+		.check_destination = true, .portals = &portal, .portal_count = 1, .source_range = &range};
+	int backend = udp_backend(&at), client, stranger;
+	struct rig rig;
+
+	(void)state;
+	udp_rig_start(&rig, options);
+	rig_backends(&rig, &at, 1);
+	stranger = udp_client(&rig);
+	udp_send_text(stranger, "let me in");
+	assert_true(rig_wait_failures(&rig, STATS_FAIL_SOURCE_RANGE, 1));
+	client = udp_socket(&inside);
+	udp_answer(client, &rig.listener.at, "hello", 5);
+	udp_expect(backend, "hello", NULL);
+	assert_int_equal(udp_flows_begun(&rig), 1);
+	close(client);
+	close(stranger);
+	close(backend);
+	rig_stop(&rig);
+}
+
+static void test_a_service_has_no_more_flows_than_it_wants(void **state)
+{
+	struct addr_port at;
+	int backend = udp_backend(&at), clients[3];
+	struct rig rig;
+
+	(void)state;
+	udp_rig_start(&rig, (struct rig_options){.max_connections = 2, .udp_idle_ms = 300});
+	rig_backends(&rig, &at, 1);
+	for (int i = 0; i < 3; i++) {
+		clients[i] = udp_client(&rig);
+		udp_send_text(clients[i], "hello");
+	}
+	assert_true(rig_wait_failures(&rig, STATS_FAIL_QUEUE_FULL, 1));
+	assert_int_equal(rig_active(&rig), 2);
+	udp_echo_once(backend);
+	udp_echo_once(backend);
+	assert_true(udp_silent(backend, 50));
+	/* When one has ended there is room for another. */
+	assert_true(rig_wait_active(&rig, 0));
+	exchange(clients[2], backend, "hello");
+	for (int i = 0; i < 3; i++)
+		close(clients[i]);
+	close(backend);
+	rig_stop(&rig);
+}
+
 static void test_datagrams_and_bytes_are_counted(void **state)
 {
 	struct addr_port at;
@@ -598,6 +650,8 @@ int main(void)
 		cmocka_unit_test(test_flows_end_with_their_listener),
 		cmocka_unit_test(test_flows_survive_a_change_of_their_listener),
 		cmocka_unit_test(test_a_client_address_keeps_its_backend_with_affinity),
+		cmocka_unit_test(test_clients_outside_the_source_ranges_are_not_served),
+		cmocka_unit_test(test_a_service_has_no_more_flows_than_it_wants),
 		cmocka_unit_test(test_datagrams_and_bytes_are_counted),
 	};
 
