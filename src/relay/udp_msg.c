@@ -22,10 +22,14 @@ static struct addr addr_from_v6(const struct in6_addr *v6)
 	return addr;
 }
 
-static bool is(const struct cmsghdr *header, int level, int type, size_t bytes)
+/* The control message's content if it is of that kind and whole; else NULL. */
+static const uint8_t *content(const struct msghdr *msg, struct cmsghdr *at, int level, int type, size_t bytes)
 {
-	return header->cmsg_level == level && header->cmsg_type == type &&
-	       header->cmsg_len >= CMSG_LEN(bytes);
+	size_t left = (size_t)((uint8_t *)msg->msg_control + msg->msg_controllen - (uint8_t *)at);
+
+	if (at->cmsg_level != level || at->cmsg_type != type)
+		return NULL;
+	return at->cmsg_len >= CMSG_LEN(bytes) && at->cmsg_len <= left ? CMSG_DATA(at) : NULL;
 }
 
 /* Leaves key->local alone where nothing is said. */
@@ -37,13 +41,14 @@ static void read_destination(const struct msghdr *msg, struct udp_key *key)
 	for (struct cmsghdr *at = CMSG_FIRSTHDR(loop); at; at = CMSG_NXTHDR(loop, at)) {
 		struct in_pktinfo v4;
 		struct in6_pktinfo v6;
+		const uint8_t *bytes;
 
-		if (is(at, IPPROTO_IP, IP_PKTINFO, sizeof(v4))) {
-			memcpy(&v4, CMSG_DATA(at), sizeof(v4));
+		if ((bytes = content(msg, at, IPPROTO_IP, IP_PKTINFO, sizeof(v4))) != NULL) {
+			memcpy(&v4, bytes, sizeof(v4));
 			/* Unlike the header's address, never a broadcast one. */
 			key->local = addr_from_v4(&v4.ipi_spec_dst);
-		} else if (is(at, IPPROTO_IPV6, IPV6_PKTINFO, sizeof(v6))) {
-			memcpy(&v6, CMSG_DATA(at), sizeof(v6));
+		} else if ((bytes = content(msg, at, IPPROTO_IPV6, IPV6_PKTINFO, sizeof(v6))) != NULL) {
+			memcpy(&v6, bytes, sizeof(v6));
 			key->local = addr_from_v6(&v6.ipi6_addr);
 			if (addr_is_link_local(&key->client) || addr_is_link_local(&key->local))
 				key->scope = v6.ipi6_ifindex;

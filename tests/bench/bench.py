@@ -42,6 +42,8 @@ WORKLOADS = {
                    ["rr", "--connections=64", "--bytes=64"], "1,000 requests", 1e3),
     "conn": Workload("connect, request, response, close; 64 at a time", "echo",
                      ["conn", "--connections=64", "--bytes=64"], "1,000 connections", 1e3),
+    "udp": Workload("UDP request/response, 64 flows, 64 bytes", "udp",
+                    ["udp", "--connections=64", "--bytes=64"], "1,000 requests", 1e3),
 }
 
 
@@ -162,7 +164,11 @@ def run_candidate(topology_class, candidate_class, options, keep_result):
             try:
                 target = candidate.start()
                 for name in options.workloads:
-                    keep_result(name, measure(topology, candidate, target, WORKLOADS[name], options))
+                    if name == "udp" and not candidate.relays_udp:
+                        continue
+                    address = candidate.udp_address if name == "udp" else None
+                    keep_result(name, measure(
+                        topology, candidate, address or target, WORKLOADS[name], options))
             finally:
                 candidate.stop()
     finally:
@@ -238,7 +244,7 @@ def parse_arguments():
     parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement")
     parser.add_argument("--warm-up", type=float, default=0.3)
     parser.add_argument("--topologies", default="direct,deployed", help="direct, deployed")
-    parser.add_argument("--workloads", default="bulk,rr,conn", help=", ".join(WORKLOADS))
+    parser.add_argument("--workloads", default="bulk,rr,conn,udp", help=", ".join(WORKLOADS))
     parser.add_argument("--only", default="", help="proxies whose name has one of these words")
     parser.add_argument("--proxy-cpu", type=int, help="1, and 0 with --rate; the load runs on CPU 0")
     parser.add_argument("--json", metavar="FILE", help="every single measurement")

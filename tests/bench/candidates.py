@@ -48,6 +48,10 @@ stream {{
         listen {listen};
         proxy_pass bench;
     }}
+    server {{
+        listen {listen} udp;
+        proxy_pass bench;
+    }}
 }}
 """
 
@@ -63,6 +67,10 @@ spec:
   - name: tcp
     port: {port}
     targetPort: {backend_port}
+  - name: udp
+    port: {port}
+    protocol: UDP
+    targetPort: {backend_port}
 ---
 apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
@@ -76,6 +84,9 @@ ports:
 - name: tcp
   port: {backend_port}
   protocol: TCP
+- name: udp
+  port: {backend_port}
+  protocol: UDP
 endpoints:
 {endpoints}
 """
@@ -100,6 +111,9 @@ def portald_program():
 
 class Candidate:
     """start() returns the address that clients connect to; process is None for what the kernel does alone."""
+
+    relays_udp = True
+    udp_address = None  # where it isn't the same as for TCP
 
     def __init__(self, topology, directory, cpu):
         self.topology = topology
@@ -157,6 +171,7 @@ class Candidate:
 class Haproxy(Candidate):
     label = "haproxy"
     options = ""
+    relays_udp = False
 
     def start(self):
         listen = self.topology.proxy
@@ -197,8 +212,8 @@ class Dnat(Candidate):
         for i, backend in enumerate(self.topology.backends):
             left = len(self.topology.backends) - i
             chance = f"-m statistic --mode random --probability {1 / left:.5f} " if left > 1 else ""
-            rules.append(f"-A PREROUTING -d {address}/32 -p tcp -m tcp --dport {port} "
-                         f"{chance}-j DNAT --to-destination {backend}")
+            rules += [f"-A PREROUTING -d {address}/32 -p {proto} -m {proto} --dport {port} "
+                      f"{chance}-j DNAT --to-destination {backend}" for proto in ("tcp", "udp")]
         self.topology.node.run("iptables-restore", text="\n".join(["*nat", *rules, "COMMIT", ""]))
         return self.topology.service
 
@@ -238,11 +253,14 @@ class PortaldDirect(Portald):
 
     def start(self):
         self.launch_portald("--steering=none", stdout=subprocess.PIPE)
-        return self.wait_for(self.local_address, "no table with a local address")
+        self.table = b""
+        local = self.wait_for(self.local_addresses, "no table with local addresses")
+        self.udp_address = local[b"UDP"]
+        return local[b"TCP"]
 
-    def local_address(self):
+    def local_addresses(self):
         """The table SERVICE PORT LOCAL-ADDRESS."""
-        if not select.select([self.process.stdout], [], [], 0)[0]:
-            return None
-        found = re.search(rb"127\.0\.0\.1:\d+", os.read(self.process.stdout.fileno(), 65536))
-        return found.group().decode() if found else None
+        if select.select([self.process.stdout], [], [], 0)[0]:
+            self.table += os.read(self.process.stdout.fileno(), 65536)
+        found = re.findall(rb"/(TCP|UDP) +(127\.0\.0\.1:\d+)", self.table)
+        return {proto: at.decode() for proto, at in found} if len(found) == 2 else None
