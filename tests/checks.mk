@@ -46,7 +46,7 @@ check-valgrind: all
 # ---- lint and format ----
 
 LINT_CPPFLAGS = $(DEFS) -I. $(AM_CPPFLAGS) $(CPPFLAGS) $(LIBEVENT_CFLAGS) $(YAJL_CFLAGS) $(YAML_CFLAGS) \
-	$(SECCOMP_CFLAGS) $(CAPNG_CFLAGS) $(MNL_CFLAGS) $(CMOCKA_CFLAGS)
+	$(SECCOMP_CFLAGS) $(CAPNG_CFLAGS) $(MNL_CFLAGS) $(CONNTRACK_CFLAGS) $(CMOCKA_CFLAGS)
 # LINT_ARGS: --only RULE, --quick, ...
 lint: all
 	$(PYTHON3) -B $(srcdir)/tests/tools/lint.py --root='$(srcdir)' --build=. \

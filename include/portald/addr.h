@@ -84,4 +84,8 @@ socklen_t addr_to_sockaddr(const struct addr_port *at, struct sockaddr_storage *
 /* Reads an AF_INET or AF_INET6 socket address. Returns 0, or -EAFNOSUPPORT. */
 int addr_from_sockaddr(struct addr_port *out, const struct sockaddr *sa);
 
+/* Every address of every interface of this network namespace, sorted; the caller frees *list. Returns 0 or a
+ * negative errno, with an empty list. */
+int addr_list_own(struct addr **list, size_t *count);
+
 #endif

@@ -8,6 +8,7 @@ src_base_libbase_a_SOURCES = \
 	include/portald/proto.h \
 	include/portald/service_options.h \
 	src/base/addr.c \
+	src/base/addr_own.c \
 	src/base/clock.c \
 	src/base/hash.c \
 	src/base/log.c \

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <event2/event.h>
-#include <ifaddrs.h>
 #include <linux/rtnetlink.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -21,28 +20,6 @@ static int addrs_cmp(const void *a, const void *b)
 }
 
 /* ---- the list ---- */
-
-static int load_list(struct addresses *addresses)
-{
-	struct ifaddrs *all;
-	size_t capacity = 0;
-
-	if (getifaddrs(&all) < 0)
-		return -errno;
-	for (const struct ifaddrs *one = all; one; one = one->ifa_next) {
-		struct addr_port at;
-
-		if (!one->ifa_addr || addr_from_sockaddr(&at, one->ifa_addr) < 0)
-			continue;
-		addresses->list =
-			mem_grow(addresses->list, addresses->count, &capacity, sizeof(*addresses->list));
-		addresses->list[addresses->count++] = at.addr;
-	}
-	freeifaddrs(all);
-	if (addresses->count > 0)
-		qsort(addresses->list, addresses->count, sizeof(*addresses->list), addrs_cmp);
-	return 0;
-}
 
 bool addresses_have(const struct addresses *addresses, const struct addr *addr)
 {
@@ -103,7 +80,7 @@ int addresses_load(struct addresses *addresses, const struct options *options)
 {
 	*addresses = (struct addresses){.count = 0};
 	load_ranges(addresses, options);
-	return load_list(addresses);
+	return addr_list_own(&addresses->list, &addresses->count);
 }
 
 void addresses_free(struct addresses *addresses)

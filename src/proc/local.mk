@@ -57,6 +57,7 @@ PORTALD_LIBS = \
 	$(YAML_LIBS) \
 	$(SECCOMP_LIBS) \
 	$(CAPNG_LIBS) \
+	$(CONNTRACK_LIBS) \
 	$(MNL_LIBS)
 
 sbin_PROGRAMS += portald

@@ -1,7 +1,10 @@
 noinst_LIBRARIES += src/steering/libsteering.a
-src_steering_libsteering_a_CFLAGS = $(AM_CFLAGS) $(LIBEVENT_CFLAGS) $(MNL_CFLAGS)
+src_steering_libsteering_a_CFLAGS = $(AM_CFLAGS) $(LIBEVENT_CFLAGS) $(MNL_CFLAGS) $(CONNTRACK_CFLAGS)
 src_steering_libsteering_a_SOURCES = \
 	include/portald/steering.h \
+	src/steering/conntrack.c \
+	src/steering/conntrack.h \
+	src/steering/conntrack_index.c \
 	src/steering/host.c \
 	src/steering/host.h \
 	src/steering/iptables.c \

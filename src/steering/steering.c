@@ -20,6 +20,7 @@
 
 #include "portald/log.h"
 #include "portald/mem.h"
+#include "steering/conntrack.h"
 #include "steering/host.h"
 #include "steering/route.h"
 #include "steering/rules.h"
@@ -39,6 +40,7 @@ struct steering {
 	int pause_ms;                     /* after the next failure */
 	bool v6_unseen;                   /* ip6tables may hold rules of ours */
 	bool v6_reported;                 /* that there is no ip6tables */
+	struct conntrack *conntrack;      /* NULL: the kernel has none */
 	struct addr *routed;              /* the ClusterIPs whose routes were seen to */
 	size_t routed_count;
 };
@@ -83,6 +85,8 @@ static void start_after(struct steering *steering, int delay_ms)
 
 static void sync_succeeded(struct steering *steering)
 {
+	if (steering->conntrack)
+		conntrack_update(steering->conntrack, steering->in_flight);
 	rules_copy_free(steering->in_flight);
 	steering->in_flight = NULL;
 	steering->pause_ms = FIRST_PAUSE_MS;
@@ -201,6 +205,7 @@ struct steering *steering_new(struct event_base *base, const struct steering_opt
 		steering_free(steering);
 		return NULL;
 	}
+	steering->conntrack = conntrack_new(base);
 	log_v(1, "steering by iptables", log_str("variant", tool_word(steering->tools.kind)),
 		log_str("tool", steering->tools.v4.restore),
 		log_str("lock", steering->tools.lock_fd > 0 ? "private" : "common"));
@@ -212,6 +217,7 @@ void steering_free(struct steering *steering)
 	if (!steering)
 		return;
 	sync_free(steering->sync);
+	conntrack_free(steering->conntrack);
 	if (steering->start_event)
 		event_free(steering->start_event);
 	rules_copy_free(steering->in_flight);

@@ -7,19 +7,26 @@ tests_unit_test_steering_text_SOURCES = tests/unit/plan_sample.c tests/unit/plan
 	tests/unit/test_steering_text.c
 tests_unit_test_steering_text_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 tests_unit_test_steering_text_LDADD = src/steering/libsteering.a src/plan/libplan.a src/model/libmodel.a \
-	src/base/libbase.a $(YAJL_LIBS) $(YAML_LIBS) $(LIBEVENT_LIBS) $(MNL_LIBS) $(CMOCKA_LIBS)
+	src/base/libbase.a $(YAJL_LIBS) $(YAML_LIBS) $(LIBEVENT_LIBS) $(CONNTRACK_LIBS) $(MNL_LIBS) $(CMOCKA_LIBS)
 
 check_PROGRAMS += tests/unit/test_steering_engine
 tests_unit_test_steering_engine_SOURCES = tests/unit/netns_rig.c tests/unit/netns_rig.h \
 	tests/unit/test_steering_engine.c
 tests_unit_test_steering_engine_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS) $(LIBEVENT_CFLAGS)
 tests_unit_test_steering_engine_LDADD = src/steering/libsteering.a src/plan/libplan.a src/model/libmodel.a \
-	src/base/libbase.a $(YAJL_LIBS) $(YAML_LIBS) $(LIBEVENT_LIBS) $(MNL_LIBS) $(CMOCKA_LIBS)
+	src/base/libbase.a $(YAJL_LIBS) $(YAML_LIBS) $(LIBEVENT_LIBS) $(CONNTRACK_LIBS) $(MNL_LIBS) $(CMOCKA_LIBS)
 
 check_PROGRAMS += tests/unit/test_steering_portals
 tests_unit_test_steering_portals_SOURCES = tests/unit/netns_rig.c tests/unit/netns_rig.h \
 	tests/unit/test_steering_portals.c
 tests_unit_test_steering_portals_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS) $(LIBEVENT_CFLAGS)
 tests_unit_test_steering_portals_LDADD = src/steering/libsteering.a src/plan/libplan.a src/model/libmodel.a \
-	src/base/libbase.a $(YAJL_LIBS) $(YAML_LIBS) $(LIBEVENT_LIBS) $(MNL_LIBS) $(CMOCKA_LIBS)
+	src/base/libbase.a $(YAJL_LIBS) $(YAML_LIBS) $(LIBEVENT_LIBS) $(CONNTRACK_LIBS) $(MNL_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/unit/test_conntrack
+tests_unit_test_conntrack_SOURCES = tests/unit/netns_rig.c tests/unit/netns_rig.h \
+	tests/unit/test_conntrack.c
+tests_unit_test_conntrack_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS) $(LIBEVENT_CFLAGS)
+tests_unit_test_conntrack_LDADD = src/steering/libsteering.a src/plan/libplan.a src/model/libmodel.a \
+	src/base/libbase.a $(YAJL_LIBS) $(YAML_LIBS) $(LIBEVENT_LIBS) $(CONNTRACK_LIBS) $(MNL_LIBS) $(CMOCKA_LIBS)
 endif

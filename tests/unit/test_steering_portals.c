@@ -441,6 +441,53 @@ static void a_portal_is_reached_on_a_host_with_nothing_but_lo(void **state)
 	close(tcp);
 }
 
+/* Whether the datagrams of a client that keeps to one socket come to the proxy. */
+static bool keeps_reaching(struct fixture *fixture, int client, int proxy_fd)
+{
+	struct timeval pause = {.tv_usec = 20000};
+	bool reached = false;
+
+	for (int i = 0; i < 50 && !reached; i++) {
+		struct pollfd wait = {.fd = proxy_fd, .events = POLLIN};
+
+		event_base_loopexit(fixture->base, &pause);
+		event_base_dispatch(fixture->base);
+		send(client, "hello", 5, 0);
+		reached = poll(&wait, 1, 20) == 1 && got_datagram(proxy_fd);
+	}
+	return reached;
+}
+
+static void a_udp_client_that_never_stops_follows_the_rules(void **state)
+{
+	struct fixture *fixture = *state;
+	struct addr to = cluster_ip(fixture);
+	int first = proxy(fixture, SOCK_DGRAM, PROXY_PORT),
+	    second = proxy(fixture, SOCK_DGRAM, OTHER_PROXY_PORT);
+
+	for (enum place place = NODE; place <= PEER; place++) {
+		int client = make_socket(fixture, place, SOCK_DGRAM);
+
+		/* Entries are made only where somebody asks for them: the rules of another Service. */
+		add(fixture, PROTO_UDP, PLAN_PROXY, PLAN_PORTAL_CLUSTER_IP, external_ip(fixture), 53,
+			PLAN_SCOPE_ALL, PROXY_PORT);
+		apply(fixture);
+		assert_int_equal(send_first(client, SOCK_DGRAM, &to, 53), 0);
+		assert_false(got_datagram(first));
+		add(fixture, PROTO_UDP, PLAN_PROXY, PLAN_PORTAL_CLUSTER_IP, to, 53, PLAN_SCOPE_ALL,
+			PROXY_PORT);
+		apply(fixture);
+		assert_true(keeps_reaching(fixture, client, first));
+		add(fixture, PROTO_UDP, PLAN_PROXY, PLAN_PORTAL_CLUSTER_IP, to, 53, PLAN_SCOPE_ALL,
+			OTHER_PROXY_PORT);
+		apply(fixture);
+		assert_true(keeps_reaching(fixture, client, second));
+		close(client);
+	}
+	close(first);
+	close(second);
+}
+
 static char *saved(const struct fixture *fixture, const char *program)
 {
 	char *out =
@@ -502,6 +549,7 @@ int main(void)
 		ALL(a_udp_proxy_port_is_closed_to_who_was_not_redirected),
 		ALL(node_ports_are_only_where_they_may_be),
 		ALL(a_portal_is_reached_on_a_host_with_nothing_but_lo),
+		ALL(a_udp_client_that_never_stops_follows_the_rules),
 		ALL(each_family_gets_its_own_rules_and_loses_them_again),
 	};
 	char *tools;
