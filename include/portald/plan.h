@@ -108,6 +108,7 @@ struct plan {
 	size_t skipped_count;
 	struct plan_health_check *health_checks; /* sorted by port */
 	size_t health_check_count;
+	struct service_options usual; /* of a Service that leaves all open: not worth printing */
 };
 
 /* What the plan needs to know of the node. */

@@ -84,6 +84,8 @@ struct plan *plan_build(const struct model_snapshot *snapshot, const struct plan
 	struct plan *plan = mem_calloc(1, sizeof(*plan));
 	struct plan_facts facts = facts_with_zone(given, snapshot);
 
+	service_options_init(&plan->usual);
+	plan_complete_options(&plan->usual, &facts.defaults);
 	for (size_t i = 0; i < snapshot->service_count; i++) {
 		const struct model_service *service = snapshot->services[i];
 

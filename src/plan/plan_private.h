@@ -12,6 +12,9 @@ void *plan_array_append(void *array_pointer, size_t *count, size_t size);
 void plan_build_service(struct plan *plan, const struct model_snapshot *snapshot,
 	const struct model_service *service, const struct plan_facts *facts);
 
+/* What options leave open is as the daemon's flags say. */
+void plan_complete_options(struct service_options *options, const struct service_options *defaults);
+
 /* ---- endpoints ---- */
 
 /* How good an endpoint is for traffic; the better comes first. */

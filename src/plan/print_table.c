@@ -16,6 +16,7 @@ struct row {
 struct table {
 	struct row *rows;
 	size_t count;
+	const struct service_options *usual;
 };
 
 static struct row *table_row(struct table *table)
@@ -88,7 +89,7 @@ static void front_column(struct table *table, const struct plan_listener *listen
 	for (size_t i = 0; i < listener->source_range_count; i++)
 		cell_set(table, end.row++, COLUMN_PORTAL,
 			mem_printf("source %s", plan_prefix_format(&listener->source_ranges[i], range)));
-	plan_options_each(&listener->options, add_option, &end);
+	plan_options_each(listener, table->usual, add_option, &end);
 }
 
 static char *note_text(const struct plan_listener *listener)
@@ -179,7 +180,7 @@ static void table_print(struct table *table, FILE *out)
 static void print_listeners(const struct plan *plan, FILE *out)
 {
 	static const char *const titles[COLUMNS] = {"SERVICE PORT", "PORTAL", "ENDPOINT", "TARGET", "STATE"};
-	struct table table = {.count = 0};
+	struct table table = {.usual = &plan->usual};
 
 	for (size_t column = 0; column < COLUMNS; column++)
 		cell_set(&table, 0, column, mem_strdup(titles[column]));

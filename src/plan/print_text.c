@@ -55,29 +55,30 @@ static const char *removal_name(enum service_removal removal)
 	return names[removal];
 }
 
-size_t plan_options_each(const struct service_options *options, plan_option_fn *each, void *context)
+size_t plan_options_each(const struct plan_listener *listener, const struct service_options *usual,
+	plan_option_fn *each, void *context)
 {
-	struct service_options plain;
+	const struct service_options *options = &listener->options;
+	bool udp = listener->proto == PROTO_UDP;
 	size_t count = 0;
 
-	service_options_init(&plain);
 	const struct option_row {
 		const char *name;
 		const char *text;
 		uint32_t value, usual;
 	} rows[] = {
-		{"scheduler", scheduler_name(options->scheduler), options->scheduler, plain.scheduler},
-		{"affinitySeconds", NULL, options->affinity_timeout_s, plain.affinity_timeout_s},
-		{"proxyProtocol", NULL, options->proxy_protocol, plain.proxy_protocol},
-		{"connectTimeoutMs", NULL, options->connect_timeout_ms, plain.connect_timeout_ms},
-		{"idleTimeoutMs", NULL, options->idle_timeout_ms, plain.idle_timeout_ms},
-		{"maxConnections", NULL, options->max_connections, plain.max_connections},
-		{"queueLength", NULL, options->queue_length, plain.queue_length},
-		{"queueTimeoutMs", NULL, options->queue_timeout_ms, plain.queue_timeout_ms},
-		{"onEndpointRemoval", removal_name(options->removal), options->removal, plain.removal},
-		{"drainMs", NULL, options->drain_ms, plain.drain_ms},
-		{"udpFirstTimeoutMs", NULL, options->udp_first_ms, plain.udp_first_ms},
-		{"udpTimeoutMs", NULL, options->udp_idle_ms, plain.udp_idle_ms},
+		{"scheduler", scheduler_name(options->scheduler), options->scheduler, usual->scheduler},
+		{"affinitySeconds", NULL, options->affinity_timeout_s, usual->affinity_timeout_s},
+		{"proxyProtocol", NULL, options->proxy_protocol, usual->proxy_protocol},
+		{"connectTimeoutMs", NULL, options->connect_timeout_ms, usual->connect_timeout_ms},
+		{"idleTimeoutMs", NULL, options->idle_timeout_ms, usual->idle_timeout_ms},
+		{"maxConnections", NULL, options->max_connections, usual->max_connections},
+		{"queueLength", NULL, options->queue_length, usual->queue_length},
+		{"queueTimeoutMs", NULL, options->queue_timeout_ms, usual->queue_timeout_ms},
+		{"onEndpointRemoval", removal_name(options->removal), options->removal, usual->removal},
+		{"drainMs", NULL, options->drain_ms, usual->drain_ms},
+		{"udpFirstTimeoutMs", NULL, options->udp_first_ms, udp ? usual->udp_first_ms : 0},
+		{"udpTimeoutMs", NULL, options->udp_idle_ms, udp ? usual->udp_idle_ms : 0},
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {

@@ -13,10 +13,11 @@ const char *plan_action_name(enum plan_action action);
 /* Into buf (ADDR_TEXT_BYTES + 4), which is returned. */
 const char *plan_prefix_format(const struct addr_prefix *prefix, char *buf);
 
-/* Receives an option that is not at its default: text, or number if text is NULL. */
+/* Receives an option that is not as usual: text, or number if text is NULL. */
 typedef void plan_option_fn(void *context, const char *name, const char *text, unsigned number);
 
 /* Returns how many there are; each may be NULL. */
-size_t plan_options_each(const struct service_options *options, plan_option_fn *each, void *context);
+size_t plan_options_each(const struct plan_listener *listener, const struct service_options *usual,
+	plan_option_fn *each, void *context);
 
 #endif

@@ -15,6 +15,7 @@ struct emitter {
 	void (*number)(void *state, unsigned number);
 	void (*flag)(void *state, bool flag);
 	void *state;
+	const struct service_options *usual;
 };
 
 /* ---- the walk ---- */
@@ -107,11 +108,11 @@ static void emit_option(void *context, const char *name, const char *text, unsig
 
 static void emit_options(const struct emitter *emitter, const struct plan_listener *listener)
 {
-	if (plan_options_each(&listener->options, NULL, NULL) == 0)
+	if (plan_options_each(listener, emitter->usual, NULL, NULL) == 0)
 		return;
 	emitter->text(emitter->state, "options");
 	emitter->map(emitter->state, true);
-	plan_options_each(&listener->options, emit_option, (void *)emitter);
+	plan_options_each(listener, emitter->usual, emit_option, (void *)emitter);
 	emitter->map(emitter->state, false);
 }
 
@@ -220,7 +221,7 @@ static void json_write(void *out, const char *bytes, size_t count)
 static int print_json(const struct plan *plan, FILE *out)
 {
 	yajl_gen gen = yajl_gen_alloc(NULL);
-	struct emitter emitter = {json_map, json_list, json_text, json_number, json_flag, gen};
+	struct emitter emitter = {json_map, json_list, json_text, json_number, json_flag, gen, &plan->usual};
 
 	if (!gen)
 		return -EIO;
@@ -317,7 +318,8 @@ static int yaml_end(struct yaml_state *yaml)
 static int print_yaml(const struct plan *plan, FILE *out)
 {
 	struct yaml_state yaml = {.failed = false};
-	struct emitter emitter = {yaml_map, yaml_list, yaml_text, yaml_number, yaml_flag, &yaml};
+	struct emitter emitter = {
+		yaml_map, yaml_list, yaml_text, yaml_number, yaml_flag, &yaml, &plan->usual};
 
 	if (!yaml_emitter_initialize(&yaml.emitter))
 		return -EIO;

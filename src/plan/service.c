@@ -177,19 +177,22 @@ static void fill_number(uint32_t *number, uint32_t fallback)
 		*number = fallback;
 }
 
-/* What the Service leaves open is as the daemon's flags say. */
-static struct service_options complete_options(const struct work *work)
+void plan_complete_options(struct service_options *options, const struct service_options *defaults)
 {
-	const struct service_options *defaults = &work->facts->defaults;
+	if (!options->scheduler_set)
+		options->scheduler = defaults->scheduler;
+	fill_number(&options->connect_timeout_ms, defaults->connect_timeout_ms);
+	fill_number(&options->idle_timeout_ms, defaults->idle_timeout_ms);
+	fill_number(&options->max_connections, defaults->max_connections);
+	fill_number(&options->udp_first_ms, defaults->udp_first_ms);
+	fill_number(&options->udp_idle_ms, defaults->udp_idle_ms);
+}
+
+static struct service_options options_of(const struct work *work)
+{
 	struct service_options options = work->service->options;
 
-	if (!options.scheduler_set)
-		options.scheduler = defaults->scheduler;
-	fill_number(&options.connect_timeout_ms, defaults->connect_timeout_ms);
-	fill_number(&options.idle_timeout_ms, defaults->idle_timeout_ms);
-	fill_number(&options.max_connections, defaults->max_connections);
-	fill_number(&options.udp_first_ms, defaults->udp_first_ms);
-	fill_number(&options.udp_idle_ms, defaults->udp_idle_ms);
+	plan_complete_options(&options, &work->facts->defaults);
 	if (work->port->proto != PROTO_UDP)
 		options.udp_first_ms = options.udp_idle_ms = 0;
 	return options;
@@ -202,7 +205,7 @@ static struct plan_listener *add_listener(
 	struct plan_listener *listener = plan_listener_new(id, work->key, work->port->proto, work->family);
 
 	free(id);
-	listener->options = complete_options(work);
+	listener->options = options_of(work);
 	plan_choose_endpoints(listener, &work->candidates, policy, work->facts);
 	*(struct plan_listener **)plan_array_append(&work->plan->listeners, &work->plan->listener_count,
 		sizeof(struct plan_listener *)) = listener;

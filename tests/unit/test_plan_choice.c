@@ -554,6 +554,33 @@ static void what_a_service_leaves_open_is_as_the_daemon_says(void **state)
 	plan_free(plan);
 }
 
+/* The daemon's own settings would stand at every listener and tell nothing. */
+static void only_what_is_not_usual_is_printed(void **state)
+{
+	struct plan_facts with = facts;
+	struct subject subject = subject_new("1r@a");
+	char *text = NULL;
+	struct plan *plan;
+	size_t size;
+	FILE *out;
+
+	(void)state;
+	service_options_init(&with.defaults);
+	with.defaults.scheduler = SCHEDULER_SH;
+	with.defaults.udp_idle_ms = 250;
+	sample_service_port(subject.service, "u", PROTO_UDP, 80, 0);
+	subject.service->options.udp_first_ms = 20000;
+	plan = subject_plan(&subject, &with);
+	out = open_memstream(&text, &size);
+	assert_int_equal(plan_print(plan, PLAN_YAML, out), 0);
+	fclose(out);
+	assert_null(strstr(text, "scheduler"));
+	assert_null(strstr(text, "udpTimeoutMs"));
+	assert_non_null(strstr(text, "udpFirstTimeoutMs: 20000"));
+	free(text);
+	plan_free(plan);
+}
+
 static void weights_come_with_the_backends(void **state)
 {
 	struct subject subject = subject_new("1r@a *3; 2r@b *0; 3r");
@@ -637,6 +664,7 @@ int main(void)
 		cmocka_unit_test(a_cluster_ip_comes_before_an_external_address),
 		cmocka_unit_test(halves_of_an_external_address_conflict_with_another_services),
 		cmocka_unit_test(what_a_service_leaves_open_is_as_the_daemon_says),
+		cmocka_unit_test(only_what_is_not_usual_is_printed),
 		cmocka_unit_test(weights_come_with_the_backends),
 		cmocka_unit_test(health_checks_count_ready_endpoints_on_this_node),
 		cmocka_unit_test(only_balancers_with_local_policy_have_health_checks),
