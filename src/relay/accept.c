@@ -17,6 +17,7 @@
 
 #include "portald/log.h"
 #include "relay/core.h"
+#include "relay/portal.h"
 
 /* Accepted (or refused) on one listener before others get their turn. */
 #define ACCEPTS_A_TURN 64
@@ -127,23 +128,6 @@ static void refuse_some(struct relay *relay, struct listener *listener)
 
 /* ---- steering ---- */
 
-/* The portal at that address, or else on any address with that port; or NULL. */
-static const struct ipc_relay_portal *find_portal(const struct listener *listener, const struct addr_port *at)
-{
-	const struct ipc_relay_portal *any = NULL;
-
-	for (size_t i = 0; i < listener->portal_count; i++) {
-		const struct ipc_relay_portal *portal = &listener->portals[i];
-
-		if (addr_port_equal(&portal->at, at))
-			return portal;
-		if (portal->at.port == at->port && addr_is_any(&portal->at.addr) &&
-			addr_family(&portal->at.addr) == addr_family(&at->addr))
-			any = portal;
-	}
-	return any;
-}
-
 /* The address that the client meant. Returns false if it came to the proxy port itself. */
 static bool original_destination(const struct listener *listener, int fd, struct addr_port *at)
 {
@@ -155,15 +139,6 @@ static bool original_destination(const struct listener *listener, int fd, struct
 	       addr_from_sockaddr(at, (struct sockaddr *)&sa) == 0;
 }
 
-bool accept_in_source_ranges(const struct listener *listener, const struct addr *client)
-{
-	for (size_t i = 0; i < listener->source_range_count; i++) {
-		if (addr_prefix_contains(&listener->source_ranges[i], client))
-			return true;
-	}
-	return false;
-}
-
 /* Whether a connection may be served that came through steering: to one of the portals, not to the proxy
  * port itself, and from where that portal allows. */
 static bool may_enter(
@@ -172,12 +147,13 @@ static bool may_enter(
 	const struct ipc_relay_portal *portal = NULL;
 
 	if (original_destination(listener, fd, &arrival->portal))
-		portal = find_portal(listener, &arrival->portal);
+		portal = portal_find(listener->portals, listener->portal_count, &arrival->portal);
 	*why = STATS_FAIL_NOT_STEERED;
 	if (!portal)
 		return false;
 	*why = STATS_FAIL_SOURCE_RANGE;
-	return !portal->check_source || accept_in_source_ranges(listener, &arrival->client.addr);
+	return portal_admits(
+		portal, listener->source_ranges, listener->source_range_count, &arrival->client.addr);
 }
 
 /* Without steering, the proxy port's own address stands for the portal. */

@@ -213,8 +213,6 @@ void accept_run(struct relay *relay);
 void accept_suspend(struct relay *relay, bool own_limit);
 /* True if descriptors may be used for something less urgent than connections: pipes. */
 bool accept_spares_fds(const struct relay *relay);
-/* True if the client is within one of the listener's source ranges. */
-bool accept_in_source_ranges(const struct listener *listener, const struct addr *client);
 /* True if count more may be opened. */
 bool accept_has_fds(const struct relay *relay, uint32_t count);
 /* Ends a pause that is over, or whose reason is gone. */

@@ -12,6 +12,8 @@ src_relay_librelay_a_SOURCES = \
 	src/relay/pick.h \
 	src/relay/pipes.c \
 	src/relay/pipes.h \
+	src/relay/portal.c \
+	src/relay/portal.h \
 	src/relay/proxy.c \
 	src/relay/proxy.h \
 	src/relay/pump.c \

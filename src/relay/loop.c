@@ -2,8 +2,8 @@
  *
  * It is epoll itself instead of libevent: two struct event a connection would cost 256 of the 400 bytes
  * that an idle connection may take, and their bookkeeping is paid for with every event. Every descriptor
- * is registered once, edge-triggered for everything, and never modified; what is known of it since lies in
- * the flags of its connection.
+ * is registered once, edge-triggered for everything (but a UDP flow's: see udp.c), and never modified; what
+ * is known of it since lies in the flags of its connection.
  *
  * A turn: wait; mark what the events say; handle messages; step each connection in the ready list once;
  * accept; expire timers; free what was closed. Objects are freed only at the end, so an event of the same
@@ -23,8 +23,8 @@
 
 #define CONN_EVENTS ((uint32_t)EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
 
-/* A flow never waits for room to send: a datagram that finds none is lost. */
-#define FLOW_EVENTS ((uint32_t)EPOLLIN | EPOLLET)
+/* A flow never waits for room to send: a datagram that finds none is lost. Level-triggered: see udp.c. */
+#define FLOW_EVENTS ((uint32_t)EPOLLIN)
 
 /* What an event is about, in the low bits of the object's address: all objects are aligned to 8 or more.
  * A connection's tag is its side. */

@@ -14,13 +14,15 @@
 #include <unistd.h>
 
 #include "portald/log.h"
+#include "relay/portal.h"
 #include "relay/udp.h"
 
 /* Calls that read one listener in a turn. */
 #define LISTENER_BATCHES_A_TURN 4
 
-/* Datagrams read from one flow in a turn. */
+/* Datagrams read from one flow in a turn if it has had some for that many turns in a row; else one. */
 #define FLOW_DATAGRAMS_A_TURN 8
+#define FLOW_STREAK 2
 
 /* Buffers begin at different places of a page: otherwise the first lines of all would compete for the same
  * few places of the processor's caches. */
@@ -47,7 +49,8 @@ static void in_prepare(struct udp *udp, unsigned index)
 
 static bool is_admitted(struct listener *listener, const struct addr *client)
 {
-	if (!listener->udp->check_source || accept_in_source_ranges(listener, client))
+	if (!listener->udp->check_source || portal_admits(&listener->portals[0], listener->source_ranges,
+						    listener->source_range_count, client))
 		return true;
 	listener_count_failure(listener, STATS_FAIL_SOURCE_RANGE);
 	return false;
@@ -170,43 +173,64 @@ static void out_add(struct relay *relay, struct udp_flow *flow, unsigned count)
 	udp_flow_answered(relay, flow);
 }
 
-/* Makes room for the flow's answers. Returns how many there may be. */
-static unsigned out_reserve(struct udp *udp, const struct udp_flow *flow)
+/* Makes room for count answers of the flow. */
+static void out_reserve(struct udp *udp, const struct udp_flow *flow, unsigned count)
 {
-	if (udp->out_listener != flow->listener || udp->out_count + FLOW_DATAGRAMS_A_TURN > UDP_BATCH)
+	if (udp->out_listener != flow->listener || udp->out_count + count > UDP_BATCH)
 		out_flush(udp);
 	udp->out_listener = flow->listener;
-	return FLOW_DATAGRAMS_A_TURN;
+}
+
+/* Returns how many were received, or a negative errno. */
+static int receive(struct udp *udp, const struct udp_flow *flow, unsigned count)
+{
+	struct mmsghdr *messages = udp->out.messages + udp->out_count;
+	ssize_t got;
+	int received;
+
+	if (count > 1) {
+		received = recvmmsg(flow->fd, messages, count, MSG_DONTWAIT, NULL);
+		return received < 0 ? -errno : received;
+	}
+	got = recv(flow->fd, buffer_at(udp, udp->out_count), UDP_BUFFER_BYTES, MSG_DONTWAIT);
+	if (got < 0)
+		return -errno;
+	messages->msg_len = (unsigned)got;
+	return 1;
+}
+
+static unsigned flow_share(const struct udp *udp, struct udp_flow *flow)
+{
+	bool again = flow->read_turn + 1 == udp->turn;
+
+	flow->read_turn = udp->turn;
+	if (!again)
+		flow->streak = 0;
+	else if (flow->streak < FLOW_STREAK)
+		flow->streak++;
+	return flow->streak < FLOW_STREAK ? 1 : FLOW_DATAGRAMS_A_TURN;
 }
 
 static void read_flow(struct relay *relay, struct udp_flow *flow)
 {
-	struct udp *udp = relay->udp;
-	unsigned room = out_reserve(udp, flow);
-	int count = recvmmsg(flow->fd, udp->out.messages + udp->out_count, room, MSG_DONTWAIT, NULL);
+	unsigned share = flow_share(relay->udp, flow);
+	int count;
 
-	if (count < 0 && errno == EAGAIN)
-		return;
-	if (count < 0) {
-		/* Having told of an error, the socket may have more to say. */
-		if (udp_flow_failed(relay, flow, errno))
-			udp_flow_event(relay, flow);
-		return;
-	}
-	out_add(relay, flow, (unsigned)count);
-	if ((unsigned)count == room)
-		udp_flow_event(relay, flow);
+	out_reserve(relay->udp, flow, share);
+	count = receive(relay->udp, flow, share);
+	if (count >= 0)
+		out_add(relay, flow, (unsigned)count);
+	else
+		udp_flow_failed(relay, flow, -count);
 }
 
 static void run_flows(struct relay *relay)
 {
-	struct udp_flow_list flows = STAILQ_HEAD_INITIALIZER(flows);
+	struct udp_flow_list *ready = &relay->udp->ready;
 	struct udp_flow *flow;
 
-	/* Those that are queued again in between get their turn later. */
-	STAILQ_CONCAT(&flows, &relay->udp->ready);
-	while ((flow = STAILQ_FIRST(&flows)) != NULL) {
-		STAILQ_REMOVE_HEAD(&flows, link);
+	while ((flow = STAILQ_FIRST(ready)) != NULL) {
+		STAILQ_REMOVE_HEAD(ready, link);
 		flow->ready = false;
 		read_flow(relay, flow);
 	}
@@ -235,7 +259,7 @@ void udp_flow_event(struct relay *relay, struct udp_flow *flow)
 
 bool udp_waiting(const struct relay *relay)
 {
-	return !TAILQ_EMPTY(&relay->udp->readable) || !STAILQ_EMPTY(&relay->udp->ready);
+	return !TAILQ_EMPTY(&relay->udp->readable);
 }
 
 void udp_run(struct relay *relay)
@@ -244,6 +268,7 @@ void udp_run(struct relay *relay)
 		run_listeners(relay);
 	if (!STAILQ_EMPTY(&relay->udp->ready))
 		run_flows(relay);
+	relay->udp->turn++;
 }
 
 int64_t udp_next_ms(const struct relay *relay)

@@ -98,6 +98,8 @@ struct udp_flow {
 	union udp_name client;
 	socklen_t client_bytes;
 	int fd; /* -1: closed, or none yet */
+	uint32_t read_turn;
+	uint8_t streak; /* turns in a row with something to read */
 	uint8_t standing;
 	bool ready;  /* stands in the ready list */
 	bool closed; /* stands in the graveyard */
@@ -146,6 +148,7 @@ struct udp {
 	struct udp_table table;
 	struct slab flows;
 	uint32_t flow_count, max_flows;
+	uint32_t turn; /* of the loop */
 	struct udp_queue *queues;
 	struct udp_ports readable;
 	struct udp_flow_list ready, graveyard;

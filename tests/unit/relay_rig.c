@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -111,6 +112,8 @@ void rig_listener(struct rig *rig, const struct rig_options *options)
 		.portal_count = options->portal_count,
 	};
 
+	if (options->service)
+		message.options = *options->service;
 	for (size_t i = 0; i < options->portal_count; i++)
 		portals[i] = (struct ipc_relay_portal){options->portals[i], options->source_range != NULL};
 	for (size_t i = 0; i < rig->relay_count; i++)
@@ -168,6 +171,26 @@ void rig_backends_from(struct rig *rig, const struct addr_port *backends, size_t
 		list[i] = (struct ipc_relay_backend){backends[i], 1, RIG_BACKEND_SLOT + first + (uint32_t)i};
 	for (size_t i = 0; i < rig->relay_count; i++)
 		assert_int_equal(ipc_send_relay_backends(rig->channels[i], &message), 0);
+}
+
+void rig_backend_list(struct rig *rig, const struct ipc_relay_backend *list, size_t count)
+{
+	struct ipc_relay_backends message = {.slot = RIG_SLOT, .backends = list, .backend_count = count};
+
+	for (size_t i = 0; i < rig->relay_count; i++)
+		assert_int_equal(ipc_send_relay_backends(rig->channels[i], &message), 0);
+}
+
+void rig_restart_relay(struct rig *rig, const struct rig_options *options, uint32_t index,
+	const struct ipc_relay_backend *list, size_t count)
+{
+	kill(rig->pids[index], SIGKILL);
+	assert_int_equal(waitpid(rig->pids[index], NULL, 0), rig->pids[index]);
+	ipc_channel_free(rig->channels[index]);
+	stats_relay_reset_active(rig->stats, index, RIG_SLOT + 1, RIG_BACKEND_SLOT + 16);
+	start_relay(rig, options, index);
+	rig_listener(rig, options);
+	rig_backend_list(rig, list, count);
 }
 
 void rig_close_listener(struct rig *rig)
@@ -243,6 +266,22 @@ int connect_to(const struct addr_port *at)
 	assert_true(fd >= 0);
 	set_timeouts(fd);
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	if (connect(fd, (struct sockaddr *)&sa, length) < 0)
+		fail_msg("connect: %s", strerror(errno));
+	return fd;
+}
+
+int rig_connect_from(const struct rig *rig, uint8_t number)
+{
+	struct addr_port from = {.addr = addr_v4(0x7f000000u + number)};
+	struct sockaddr_storage sa;
+	socklen_t length = addr_to_sockaddr(&from, &sa);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_true(fd >= 0);
+	set_timeouts(fd);
+	assert_int_equal(bind(fd, (struct sockaddr *)&sa, length), 0);
+	length = addr_to_sockaddr(&rig->listener.at, &sa);
 	if (connect(fd, (struct sockaddr *)&sa, length) < 0)
 		fail_msg("connect: %s", strerror(errno));
 	return fd;

@@ -46,7 +46,12 @@ struct rig_options {
 	bool affinity;
 	uint32_t max_connections;
 	const struct addr_prefix *source_range; /* for all portals */
+	const struct service_options *service; /* not NULL: instead of the ones above */
 };
+
+/* Kills a relay and starts another in its place, which is told the same. */
+void rig_restart_relay(struct rig *rig, const struct rig_options *options, uint32_t index,
+	const struct ipc_relay_backend *list, size_t count);
 
 /* Starts the relays and gives them one listener, without backends. */
 void rig_start(struct rig *rig, const struct rig_options *options);
@@ -64,6 +69,8 @@ void rig_listener(struct rig *rig, const struct rig_options *options);
 void rig_backends(struct rig *rig, const struct addr_port *backends, size_t count);
 /* The same with stats slots from a later one on. */
 void rig_backends_from(struct rig *rig, const struct addr_port *backends, size_t count, uint32_t first);
+/* The same with slots and weights. */
+void rig_backend_list(struct rig *rig, const struct ipc_relay_backend *list, size_t count);
 void rig_close_listener(struct rig *rig);
 
 /* Sums over the relays. */
@@ -78,6 +85,8 @@ bool rig_wait_failures(struct rig *rig, enum stats_failure why, uint64_t value);
 /* A blocking connection to the proxy port, with timeouts. */
 int rig_connect(const struct rig *rig);
 int connect_to(const struct addr_port *at);
+/* The same from 127.0.0.NUMBER. */
+int rig_connect_from(const struct rig *rig, uint8_t number);
 
 /* Listens on a free loopback port. */
 int backend_listen(struct addr_port *at, int backlog);
