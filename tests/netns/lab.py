@@ -46,6 +46,9 @@ class Namespace:
         self.inode = os.fstat(self.fd).st_ino
         # The machine's default may be BBR, which is slow on paths without delay.
         self.sysctl("net.ipv4.tcp_congestion_control", "reno")
+        # Every refusal is told, also the tenth within a second, and also to who was sent a redirect just before.
+        self.sysctl("net.ipv4.icmp_ratelimit", 0)
+        self.sysctl("net.ipv6.icmp.ratelimit", 0)
         # An address is good at once, and routes come from nobody but the tests.
         for name, value in (("accept_dad", 0), ("accept_ra", 0), ("router_solicitations", 0)):
             self.sysctl(f"net.ipv6.conf.all.{name}", value)

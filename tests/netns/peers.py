@@ -144,6 +144,15 @@ def outcome(namespace, at, timeout=10):
         return "hangs"
 
 
+def says(connection):
+    """True if bytes have come, which stay unread."""
+    connection.setblocking(False)
+    try:
+        return bool(connection.recv(1, socket.MSG_PEEK))
+    except BlockingIOError:
+        return False
+
+
 def becomes_of(connection, timeout):
     """What becomes of a connection at rest: "reset", "closed", "answered", or "open" after the timeout."""
     connection.settimeout(timeout)

@@ -77,10 +77,10 @@ def test_the_timeout_slides(app, serve, portald):
     app.write()
     portald("--relays=2")
     first = by_client(app, sources)
-    for _ in range(3):
+    for _ in range(2):
         time.sleep(1.2)
         assert by_client(app, sources) == first
-    time.sleep(3.2)
+    time.sleep(2.8)
     assert by_client(app, reversed(sources)) != first
 
 

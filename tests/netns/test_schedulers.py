@@ -73,10 +73,11 @@ def test_weighted_turns_are_interleaved(app, serve, portald):
 
 
 def test_weight_of_a_pod_is_its_annotation(app, serve, portald):
+    """Where the endpoints are made from Pods."""
     app.serve(serve)
-    app.endpoints = [app.endpoint(pod, target=pod.name) for pod in app.lab.pods]
-    app.extra = [objects.pod(pod.name, [app.family.of(pod)], annotations={WEIGHT: weight})
-                 for pod, weight in zip(app.lab.pods, ("2", "1", "1"))]
+    app.spec["selector"] = {"app": "web"}
+    app.slices = lambda: [objects.pod(pod.name, [app.family.of(pod)], {"app": "web"}, {WEIGHT: weight})
+                          for pod, weight in zip(app.lab.pods, ("2", "1", "1"))]
     app.write()
     portald()
     assert Counter(app.fetch(app.lab.client) for _ in range(40)) == {"pod1": 20, "pod2": 10, "pod3": 10}

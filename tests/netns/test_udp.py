@@ -115,23 +115,23 @@ def test_a_slow_first_answer_arrives(udp_app, serve_udp, portald):
 def test_udp_timeout_ends_a_flow_that_is_idle_so_long(udp_app, echoing, portald):
     portald("--udp-timeout=1s")
     with udp_app.lab.client.udp(udp_app.at()) as client:
-        for _ in range(4):  # longer than the timeout in all, but never idle so long
+        for _ in range(3):  # longer than the timeout in all, but never idle so long
             udp.ask(client)
-            time.sleep(0.4)
+            time.sleep(0.5)
         assert len(set(echoing.sources())) == 1, "the flow has not lived on"
-        time.sleep(2.2)
+        time.sleep(1.8)
         udp.ask(client)
     assert len(set(echoing.sources())) == 2, "the flow is still there after more than the timeout"
 
 
 @pytest.mark.slow
 def test_annotations_set_both_timeouts_of_a_flow(udp_app, serve_udp, portald):
-    udp_app.serve(serve_udp, lambda name: udp.late(1.5, name))
-    udp_app.annotations = {"portald.io/udp-first-timeout": "500ms", "portald.io/udp-timeout": "5s"}
+    udp_app.serve(serve_udp, lambda name: udp.late(1, name))
+    udp_app.annotations = {"portald.io/udp-first-timeout": "300ms", "portald.io/udp-timeout": "5s"}
     udp_app.write()
     running = portald("--udp-timeout=1s")
-    assert udp_app.outcome(udp_app.lab.client, timeout=2.5) == "hangs"
-    udp_app.annotations = {"portald.io/udp-first-timeout": "5s", "portald.io/udp-timeout": "500ms"}
+    assert udp_app.outcome(udp_app.lab.client, timeout=1.6) == "hangs"
+    udp_app.annotations = {"portald.io/udp-first-timeout": "5s", "portald.io/udp-timeout": "300ms"}
     running.change(udp_app.write)
     assert udp_app.fetch(udp_app.lab.client) in PODS
     server = serve_udp(udp_app.lab.pods[0], udp_app.family.at(udp_app.lab.pods[0], 8081), udp.echo)
@@ -140,7 +140,7 @@ def test_annotations_set_both_timeouts_of_a_flow(udp_app, serve_udp, portald):
     running.change(udp_app.write)
     with udp_app.lab.client.udp(udp_app.at()) as client:
         udp.ask(client)
-        time.sleep(1.6)
+        time.sleep(1.2)
         udp.ask(client)
     assert len(set(server.sources())) == 2, "portald.io/udp-timeout has no effect"
 
@@ -154,8 +154,8 @@ def flood_past(udp_app, echoing, running, count):
     established = [udp_app.lab.client.udp(udp_app.at()) for _ in range(10)]
     names = [f"established {number}".encode() for number in range(10)]
     flooding, most = [], 0
-    for _ in range(count // 50):
-        flooding += udp.flood(udp_app.lab.client, udp_app.at(), 50, pause=0.0004)
+    for _ in range(count // 25):
+        flooding += udp.flood(udp_app.lab.client, udp_app.at(), 25, pause=0.0004)
         for client, name in zip(established, names):
             assert udp.ask(client, name) == name.decode()
         most = max(most, relay_descriptors(running))
@@ -169,14 +169,14 @@ def flood_past(udp_app, echoing, running, count):
 def test_flows_beyond_the_cap_displace_the_idlest_and_no_other(udp_app, echoing, portald):
     running = portald("--relays=1", "--udp-max-flows=100")
     before = relay_descriptors(running)
-    most = flood_past(udp_app, echoing, running, 1500)
+    most = flood_past(udp_app, echoing, running, 1000)
     assert most <= before + 100 + 10, f"{most} descriptors, {before} without any flow"
 
 
 def test_a_flood_of_new_clients_does_not_exhaust_descriptors(udp_app, echoing, portald):
     """Without any cap that was asked for; TCP is served all the while, from the same relay."""
-    running = portald("--relays=1", wrapper=["prlimit", "--nofile=160:160"])
-    flood_past(udp_app, echoing, running, 1500)
+    running = portald("--relays=1", wrapper=["prlimit", "--nofile=256:256"])
+    flood_past(udp_app, echoing, running, 1000)
     assert udp_app.outcome(udp_app.lab.client) == "answered"
 
 
