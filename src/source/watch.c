@@ -208,7 +208,7 @@ static void expired(struct watch *watch, int64_t now_ms)
 		watch->latest = true;
 		next_at(watch, now_ms);
 	} else {
-		problem(watch, "%d: %s", watch->answer.error_code, server_text(watch));
+		problem(watch, "the version is gone: %s", server_text(watch));
 		list_anew(watch);
 		next_later(watch, now_ms);
 	}
