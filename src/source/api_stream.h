@@ -8,8 +8,8 @@
 
 #include "source/doc.h"
 
-/* Bounds of one object. etcd takes objects of 1.5 MiB; JSON may escape a byte by six. */
-#define API_MAX_OBJECT_BYTES ((size_t)16 * 1024 * 1024)
+/* Bounds of one object. etcd takes objects of 1.5 MiB, unless it is told otherwise. */
+#define API_MAX_OBJECT_BYTES ((size_t)8 * 1024 * 1024)
 #define API_MAX_OBJECT_NODES ((size_t)1 << 18)
 #define API_MAX_DEPTH 128
 

@@ -4,7 +4,8 @@ source_tests = \
 	tests/unit/test_source_doc \
 	tests/unit/test_source_endpoints \
 	tests/unit/test_source_files \
-	tests/unit/test_source_service
+	tests/unit/test_source_service \
+	tests/unit/test_watch
 check_PROGRAMS += $(source_tests)
 source_test_libs = src/source/libsource.a src/model/libmodel.a src/base/libbase.a $(YAML_LIBS) $(YAJL_LIBS) \
 	$(CMOCKA_LIBS)
@@ -31,6 +32,10 @@ tests_unit_test_source_service_SOURCES = \
 	tests/unit/test_source_service.c
 tests_unit_test_source_service_CFLAGS = $(source_test_cflags)
 tests_unit_test_source_service_LDADD = $(source_test_libs)
+
+tests_unit_test_watch_SOURCES = tests/unit/test_watch.c
+tests_unit_test_watch_CFLAGS = $(source_test_cflags)
+tests_unit_test_watch_LDADD = $(source_test_libs)
 endif
 EXTRA_DIST += \
 	tests/unit/manifests/dump.yaml \
