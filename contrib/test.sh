@@ -73,7 +73,7 @@ netns_san() {
 }
 
 valgrind() {
-	make -C "$gcc_build" check-valgrind
+	make -C "$gcc_build" "$jobs" check-valgrind
 }
 
 fuzz() {

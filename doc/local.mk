@@ -2,6 +2,7 @@ dist_man_MANS += doc/portald.8
 dist_doc_DATA += \
 	README.md \
 	NEWS \
+	doc/ANNOTATIONS.md \
 	doc/ARCHITECTURE.md \
 	doc/HACKING.md \
 	doc/THREATS.md

@@ -46,8 +46,8 @@ struct plan_portal {
 /* What becomes of a connection to the portals. The listener is open in any case. */
 enum plan_action {
 	PLAN_PROXY,  /* goes to a backend */
-	PLAN_REJECT, /* there is none: refused at once */
-	PLAN_DROP,   /* there is none on this node, with externalTrafficPolicy Local: not answered */
+	PLAN_REJECT, /* there is none that takes connections: refused at once */
+	PLAN_DROP,   /* there is one, but none on this node, with externalTrafficPolicy Local: not answered */
 	PLAN_ACTIONS
 };
 
@@ -65,10 +65,13 @@ struct plan_left_out {
 	char *reason; /* "not ready", "terminating", "no port named http", ... */
 };
 
-/* A Service port may need several listeners: one a family, and one for external traffic where its policy
- * gives it other endpoints. They share the key and differ in the id. */
+/* A Service port may need several listeners: one a family, and further ones for external traffic where its
+ * policy gives it other endpoints than internalTrafficPolicy gives the clusterIP. They share the key and
+ * differ in the id. */
 struct plan_listener {
-	char *id; /* unique: the key, with "#v6" for IPv6, then "#external" for external traffic's own */
+	/* Unique: the key, with "#v6" for IPv6, then "#external" for external traffic's own, or "#host" for
+	 * what the node itself sends to external addresses if both policies are Local. */
+	char *id;
 	char *key;
 	enum proto proto;
 	enum addr_family family;
@@ -91,23 +94,34 @@ struct plan_skipped {
 	char *reason;
 };
 
+/* A healthCheckNodePort, where a load balancer asks whether this node has endpoints of the Service. */
+struct plan_health_check {
+	uint16_t port;
+	char *namespace, *name; /* of the Service */
+	size_t local_endpoints; /* ready ones on this node */
+};
+
 struct plan {
 	struct plan_listener **listeners; /* sorted by id; unique */
 	size_t listener_count;
 	struct plan_skipped *skipped; /* sorted by key */
 	size_t skipped_count;
+	struct plan_health_check *health_checks; /* sorted by port */
+	size_t health_check_count;
+	struct service_options usual; /* of a Service that leaves all open: not worth printing */
 };
 
 /* What the plan needs to know of the node. */
 struct plan_facts {
 	const char *node_name;
-	const char *zone;                 /* NULL: unknown */
+	const char *zone;                 /* NULL: the one that the snapshot's Node has, if any */
 	struct service_options defaults;  /* for what a Service leaves open: scheduler, UDP timeouts */
 	bool source_ranges_on_node_ports; /* loadBalancerSourceRanges hold for NodePorts too */
 };
 
-/* Builds the plan. Never fails: conflicting portals go to the first claimant in key order, the other is
- * skipped with a reason. The caller frees it with plan_free(). */
+/* Builds the plan. Never fails: of conflicting portals a clusterIP comes before a NodePort and that before
+ * external addresses; within a kind the first claimant in id order has it, the other is skipped with a
+ * reason. The caller frees it with plan_free(). */
 struct plan *plan_build(const struct model_snapshot *snapshot, const struct plan_facts *facts);
 void plan_free(struct plan *plan); /* NULL is fine */
 
@@ -142,24 +156,30 @@ void plan_diff(const struct plan *old, const struct plan *new,
 
 enum plan_output { PLAN_TABLE, PLAN_JSON, PLAN_YAML };
 
-/* Prints the plan for people or tools: every listener with its portals, backends, endpoints left out
- * and reasons, then what was skipped. Returns 0 or -EIO.
+/* Prints the plan for people or tools: every listener with its portals, endpoints, endpoints left out and
+ * reasons, then health checks and what was skipped. Returns 0 or -EIO.
  *
- * JSON and YAML have the same shape; what is unknown is left out, lists are always there, the order is
- * that of the structs above:
+ * JSON and YAML have the same shape; what is unknown or as usual is left out (options, sourceRanges, scope,
+ * checkSource, weight 1), the other lists are always there, the order is that of the structs above:
  *
  *     listeners:
- *     - key: default/web:http
+ *     - id: default/web:http#external
+ *       key: default/web:http
  *       protocol: TCP
  *       family: IPv4
+ *       action: proxy (or reject, drop)
+ *       options: {scheduler: lc, affinitySeconds: 10800, ...}
+ *       sourceRanges: [198.51.100.0/24]
  *       portals:
- *       - {kind: ClusterIP, address: 10.96.0.10, port: 80}
- *       - {kind: NodePort, address: 0.0.0.0, port: 30080}
+ *       - {kind: NodePort, address: 0.0.0.0, port: 30080, scope: arriving}
+ *       - {kind: LoadBalancer, address: 203.0.113.7, port: 80, scope: arriving, checkSource: true}
  *       backends:
- *       - {address: 10.244.1.5, port: 8080, target: Pod default/web-1}
+ *       - {address: 10.244.1.5, port: 8080, weight: 3, target: Pod default/web-1}
  *       leftOut:
  *       - {address: 10.244.1.6, port: 8080, target: Pod default/web-2, reason: not ready}
  *       note: text for people, if there is something to say
+ *     healthChecks:
+ *     - {port: 30100, namespace: default, name: web, localEndpoints: 1}
  *     skipped:
  *     - {key: default/db, reason: text for people}
  */

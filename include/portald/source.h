@@ -45,11 +45,18 @@ char *source_diag_format(const struct source_diag *diag);
 
 struct source_options {
 	struct addr_prefix service_cluster_ip_range; /* for Services without a clusterIP */
-	uint16_t node_port_first, node_port_last;    /* for NodePort Services without a nodePort */
+	/* Of the other family, for dual-stack Services and those of that family alone. */
+	struct addr_prefix second_cluster_ip_range;
+	bool has_second_cluster_ip_range;
+	uint16_t node_port_first, node_port_last; /* for NodePort Services without a nodePort */
 };
 
-/* The defaults: 10.96.0.0/12 and 30000-32767. */
+/* The defaults: 10.96.0.0/12 and fd00:10:96::/112, 30000-32767. */
 void source_options_init(struct source_options *options);
+
+/* Sets the ranges from "CIDR" (then there is no second one) or "CIDR,CIDR" of both families, the primary one
+ * first. Returns 0, or -EINVAL and leaves options alone. */
+int source_options_set_ranges(struct source_options *options, const char *text);
 
 struct source_result {
 	struct model_snapshot *snapshot; /* one reference for the caller; never NULL */

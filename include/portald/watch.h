@@ -36,9 +36,8 @@ struct watch_store;
 
 /* The own Node, as far as anybody asks. */
 struct watch_node {
-	char *name;
-	char *zone;             /* label topology.kubernetes.io/zone or its predecessor, or NULL */
-	struct addr *addresses; /* status.addresses of type InternalIP, then ExternalIP */
+	struct model_node *model; /* also in the snapshot */
+	struct addr *addresses;   /* status.addresses of type InternalIP, then ExternalIP */
 	size_t address_count;
 	bool deleting; /* deletionTimestamp is set, or the autoscaler has tainted it for deletion */
 };

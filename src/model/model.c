@@ -31,6 +31,7 @@ struct model_service *model_service_new(const char *namespace, const char *name)
 	service->refs = 1;
 	service->namespace = mem_strdup(namespace);
 	service->name = mem_strdup(name);
+	service_options_init(&service->options);
 	return service;
 }
 
@@ -44,6 +45,16 @@ struct model_slice *model_slice_new(const char *namespace, const char *service_n
 	slice->name = mem_strdup(name);
 	slice->family = ADDR_V4;
 	return slice;
+}
+
+struct model_node *model_node_new(const char *name, const char *zone)
+{
+	struct model_node *node = mem_calloc(1, sizeof(*node));
+
+	node->refs = 1;
+	node->name = mem_strdup(name);
+	node->zone = mem_strdup(zone);
+	return node;
 }
 
 struct model_service_port *model_service_add_port(struct model_service *service)
@@ -70,9 +81,57 @@ struct model_slice_port *model_slice_add_port(struct model_slice *slice)
 
 struct model_endpoint *model_slice_add_endpoint(struct model_slice *slice)
 {
+	struct model_endpoint *endpoint;
+
 	if (slice->endpoint_count >= MODEL_MAX_ENDPOINTS)
 		return NULL;
-	return array_append(&slice->endpoints, &slice->endpoint_count, sizeof(*slice->endpoints));
+	endpoint = array_append(&slice->endpoints, &slice->endpoint_count, sizeof(*endpoint));
+	endpoint->weight = SERVICE_WEIGHT_DEFAULT;
+	return endpoint;
+}
+
+struct addr *model_service_add_external_ip(struct model_service *service)
+{
+	if (service->external_ip_count >= MODEL_MAX_EXTERNAL_IPS)
+		return NULL;
+	return array_append(&service->external_ips, &service->external_ip_count, sizeof(struct addr));
+}
+
+struct addr *model_service_add_load_balancer_ip(struct model_service *service)
+{
+	if (service->load_balancer_ip_count >= MODEL_MAX_LOAD_BALANCER_IPS)
+		return NULL;
+	return array_append(
+		&service->load_balancer_ips, &service->load_balancer_ip_count, sizeof(struct addr));
+}
+
+struct addr_prefix *model_service_add_source_range(struct model_service *service)
+{
+	if (service->source_range_count >= MODEL_MAX_SOURCE_RANGES)
+		return NULL;
+	return array_append(
+		&service->source_ranges, &service->source_range_count, sizeof(struct addr_prefix));
+}
+
+static bool add_hint(char ***hints, uint8_t *count, const char *text)
+{
+	size_t entries = *count;
+
+	if (entries >= MODEL_MAX_HINTS)
+		return false;
+	*(char **)array_append(hints, &entries, sizeof(char *)) = mem_strdup(text);
+	*count = (uint8_t)entries;
+	return true;
+}
+
+bool model_endpoint_add_zone_hint(struct model_endpoint *endpoint, const char *zone)
+{
+	return add_hint(&endpoint->zone_hints, &endpoint->zone_hint_count, zone);
+}
+
+bool model_endpoint_add_node_hint(struct model_endpoint *endpoint, const char *node_name)
+{
+	return add_hint(&endpoint->node_hints, &endpoint->node_hint_count, node_name);
 }
 
 struct model_service *model_service_ref(struct model_service *service)
@@ -87,6 +146,12 @@ struct model_slice *model_slice_ref(struct model_slice *slice)
 	return slice;
 }
 
+struct model_node *model_node_ref(struct model_node *node)
+{
+	node->refs++;
+	return node;
+}
+
 void model_service_unref(struct model_service *service)
 {
 	if (!service || --service->refs > 0)
@@ -94,10 +159,27 @@ void model_service_unref(struct model_service *service)
 	for (size_t i = 0; i < service->port_count; i++)
 		free(service->ports[i].name);
 	free(service->ports);
+	free(service->external_ips);
+	free(service->load_balancer_ips);
+	free(service->source_ranges);
 	free(service->namespace);
 	free(service->name);
 	free(service->no_endpoints_reason);
+	free(service->out_of_scope);
 	free(service);
+}
+
+static void endpoint_fini(struct model_endpoint *endpoint)
+{
+	for (size_t i = 0; i < endpoint->zone_hint_count; i++)
+		free(endpoint->zone_hints[i]);
+	for (size_t i = 0; i < endpoint->node_hint_count; i++)
+		free(endpoint->node_hints[i]);
+	free(endpoint->zone_hints);
+	free(endpoint->node_hints);
+	free(endpoint->target);
+	free(endpoint->node_name);
+	free(endpoint->zone);
 }
 
 void model_slice_unref(struct model_slice *slice)
@@ -106,10 +188,8 @@ void model_slice_unref(struct model_slice *slice)
 		return;
 	for (size_t i = 0; i < slice->port_count; i++)
 		free(slice->ports[i].name);
-	for (size_t i = 0; i < slice->endpoint_count; i++) {
-		free(slice->endpoints[i].target);
-		free(slice->endpoints[i].node_name);
-	}
+	for (size_t i = 0; i < slice->endpoint_count; i++)
+		endpoint_fini(&slice->endpoints[i]);
 	free(slice->ports);
 	free(slice->endpoints);
 	free(slice->namespace);
@@ -118,63 +198,11 @@ void model_slice_unref(struct model_slice *slice)
 	free(slice);
 }
 
-/* ---- comparison ---- */
-
-static bool text_equal(const char *a, const char *b)
+void model_node_unref(struct model_node *node)
 {
-	return a == b || (a && b && strcmp(a, b) == 0);
-}
-
-static bool service_port_equal(const struct model_service_port *a, const struct model_service_port *b)
-{
-	return text_equal(a->name, b->name) && a->proto == b->proto && a->port == b->port &&
-	       a->node_port == b->node_port;
-}
-
-bool model_service_equal(const struct model_service *a, const struct model_service *b)
-{
-	if (a == b)
-		return true;
-	if (!text_equal(a->namespace, b->namespace) || !text_equal(a->name, b->name) || a->type != b->type ||
-		a->headless != b->headless || a->cluster_ip_count != b->cluster_ip_count ||
-		a->publish_not_ready != b->publish_not_ready || a->port_count != b->port_count ||
-		!text_equal(a->no_endpoints_reason, b->no_endpoints_reason))
-		return false;
-	for (size_t i = 0; i < a->cluster_ip_count; i++) {
-		if (!addr_equal(&a->cluster_ips[i], &b->cluster_ips[i]))
-			return false;
-	}
-	for (size_t i = 0; i < a->port_count; i++) {
-		if (!service_port_equal(&a->ports[i], &b->ports[i]))
-			return false;
-	}
-	return true;
-}
-
-static bool endpoint_equal(const struct model_endpoint *a, const struct model_endpoint *b)
-{
-	return addr_equal(&a->addr, &b->addr) && a->ready == b->ready && a->serving == b->serving &&
-	       a->terminating == b->terminating && text_equal(a->target, b->target) &&
-	       text_equal(a->node_name, b->node_name);
-}
-
-bool model_slice_equal(const struct model_slice *a, const struct model_slice *b)
-{
-	if (a == b)
-		return true;
-	if (!text_equal(a->namespace, b->namespace) || !text_equal(a->name, b->name) ||
-		!text_equal(a->service_name, b->service_name) || a->family != b->family ||
-		a->port_count != b->port_count || a->endpoint_count != b->endpoint_count)
-		return false;
-	for (size_t i = 0; i < a->port_count; i++) {
-		const struct model_slice_port *pa = &a->ports[i], *pb = &b->ports[i];
-
-		if (!text_equal(pa->name, pb->name) || pa->proto != pb->proto || pa->port != pb->port)
-			return false;
-	}
-	for (size_t i = 0; i < a->endpoint_count; i++) {
-		if (!endpoint_equal(&a->endpoints[i], &b->endpoints[i]))
-			return false;
-	}
-	return true;
+	if (!node || --node->refs > 0)
+		return;
+	free(node->name);
+	free(node->zone);
+	free(node);
 }

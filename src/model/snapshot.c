@@ -17,7 +17,7 @@ struct entries {
 };
 
 struct model_builder {
-	struct entries services, slices;
+	struct entries services, slices, nodes;
 };
 
 /* What entries hold, for the parts that do not care. */
@@ -49,6 +49,11 @@ void model_builder_take_slice(struct model_builder *builder, struct model_slice 
 	entries_take(&builder->slices, slice);
 }
 
+void model_builder_take_node(struct model_builder *builder, struct model_node *node)
+{
+	entries_take(&builder->nodes, node);
+}
+
 void model_builder_free(struct model_builder *builder)
 {
 	if (!builder)
@@ -57,6 +62,9 @@ void model_builder_free(struct model_builder *builder)
 		model_service_unref(builder->services.list[i].object);
 	for (size_t i = 0; i < builder->slices.count; i++)
 		model_slice_unref(builder->slices.list[i].object);
+	for (size_t i = 0; i < builder->nodes.count; i++)
+		model_node_unref(builder->nodes.list[i].object);
+	free(builder->nodes.list);
 	free(builder->services.list);
 	free(builder->slices.list);
 	free(builder);
@@ -105,6 +113,29 @@ static int slice_entry_cmp(const void *a, const void *b)
 	return by_key ? by_key : order_cmp(ea, eb);
 }
 
+static int node_key_cmp(const struct model_node *a, const struct model_node *b)
+{
+	return strcmp(a->name, b->name);
+}
+
+static int node_entry_cmp(const void *a, const void *b)
+{
+	const struct entry *ea = a, *eb = b;
+	int by_key = node_key_cmp(ea->object, eb->object);
+
+	return by_key ? by_key : order_cmp(ea, eb);
+}
+
+static bool node_same_key(const void *a, const void *b)
+{
+	return node_key_cmp(a, b) == 0;
+}
+
+static void node_unref(void *node)
+{
+	model_node_unref(node);
+}
+
 static bool service_same_key(const void *a, const void *b)
 {
 	return service_key_cmp(a, b) == 0;
@@ -150,11 +181,13 @@ struct model_snapshot *model_builder_finish(struct model_builder *builder)
 {
 	static const struct kind services = {service_entry_cmp, service_same_key, service_unref};
 	static const struct kind slices = {slice_entry_cmp, slice_same_key, slice_unref};
+	static const struct kind nodes = {node_entry_cmp, node_same_key, node_unref};
 	struct model_snapshot *snapshot = mem_calloc(1, sizeof(*snapshot));
 
 	snapshot->refs = 1;
 	snapshot->services = entries_finish(&builder->services, &services, &snapshot->service_count);
 	snapshot->slices = entries_finish(&builder->slices, &slices, &snapshot->slice_count);
+	snapshot->nodes = entries_finish(&builder->nodes, &nodes, &snapshot->node_count);
 	free(builder);
 	return snapshot;
 }
@@ -173,6 +206,9 @@ void model_snapshot_unref(struct model_snapshot *snapshot)
 		model_service_unref(snapshot->services[i]);
 	for (size_t i = 0; i < snapshot->slice_count; i++)
 		model_slice_unref(snapshot->slices[i]);
+	for (size_t i = 0; i < snapshot->node_count; i++)
+		model_node_unref(snapshot->nodes[i]);
+	free(snapshot->nodes);
 	free(snapshot->services);
 	free(snapshot->slices);
 	free(snapshot);
@@ -197,4 +233,19 @@ size_t model_slices_of(
 			break;
 	}
 	return end - low;
+}
+
+static int node_name_cmp(const void *name, const void *node)
+{
+	return strcmp(name, (*(struct model_node *const *)node)->name);
+}
+
+const struct model_node *model_find_node(const struct model_snapshot *snapshot, const char *name)
+{
+	struct model_node **found = NULL;
+
+	if (snapshot->node_count > 0)
+		found = bsearch(name, snapshot->nodes, snapshot->node_count, sizeof(struct model_node *),
+			node_name_cmp);
+	return found ? *found : NULL;
 }

@@ -27,94 +27,24 @@ char *plan_join(char *before_take, char *more_take)
 	return joined;
 }
 
-/* Why a whole Service opens nothing, or NULL. */
-static const char *service_unfit(const struct model_service *service)
+static bool has_health_check(const struct model_service *service)
 {
-	if (service->type == MODEL_EXTERNAL_NAME)
-		return "ExternalName: a name for DNS, without an address of its own";
-	if (service->headless)
-		return "headless: clients find its endpoints through DNS";
-	if (service->port_count == 0)
-		return "it has no ports";
-	if (service->cluster_ip_count == 0)
-		return "it has no clusterIP";
-	return NULL;
+	return service->type == MODEL_LOAD_BALANCER && service->external_local &&
+	       service->health_check_node_port != 0;
 }
 
-static char *port_key(const struct model_service *service, const struct model_service_port *port)
+static void add_health_check(struct plan *plan, const struct model_snapshot *snapshot,
+	const struct model_service *service, const struct plan_facts *facts)
 {
-	return mem_printf(
-		"%s/%s%s%s", service->namespace, service->name, port->name[0] ? ":" : "", port->name);
-}
+	struct plan_health_check *check =
+		plan_array_append(&plan->health_checks, &plan->health_check_count, sizeof(*check));
 
-static void add_portals(struct plan *plan, struct plan_listener *listener,
-	const struct model_service *service, const struct model_service_port *port)
-{
-	char text[ADDR_TEXT_BYTES];
-
-	for (size_t i = 0; i < service->cluster_ip_count; i++) {
-		struct plan_portal portal = {
-			.kind = PLAN_PORTAL_CLUSTER_IP,
-			.at = {.addr = service->cluster_ips[i], .port = port->port},
-		};
-
-		if (addr_family(&portal.at.addr) == listener->family)
-			plan_listener_add_portal(listener, &portal);
-		else
-			plan_skip(plan, listener->key,
-				mem_printf("clusterIP %s: IPv6 is not proxied yet",
-					addr_format(&portal.at.addr, text)));
-	}
-	/* What a cloud balancer sends to a node arrives at the NodePort. */
-	if (listener->portal_count > 0 && port->node_port != 0 && service->type != MODEL_CLUSTER_IP) {
-		struct plan_portal portal = {
-			.kind = PLAN_PORTAL_NODE_PORT,
-			.at = {.addr = addr_any(listener->family), .port = port->node_port},
-		};
-
-		plan_listener_add_portal(listener, &portal);
-	}
-}
-
-static void build_port(struct plan *plan, const struct model_snapshot *snapshot,
-	const struct model_service *service, const struct model_service_port *port)
-{
-	char *key = port_key(service, port);
-	struct plan_listener *listener;
-
-	if (port->proto != PROTO_TCP) {
-		plan_skip(plan, key, mem_printf("%s is not proxied yet", proto_name(port->proto)));
-	} else if (strlen(key) >= PLAN_MAX_KEY_BYTES) {
-		/* No valid object has such names; the supervisor would refuse the record. */
-		plan_skip(plan, key, mem_strdup("its name is too long"));
-	} else {
-		listener = plan_listener_new(key, key, port->proto, ADDR_V4);
-		add_portals(plan, listener, service, port);
-		if (listener->portal_count > 0) {
-			plan_choose_endpoints(listener, snapshot, service, port);
-			*(struct plan_listener **)plan_array_append(&plan->listeners, &plan->listener_count,
-				sizeof(struct plan_listener *)) = listener;
-		} else {
-			plan_listener_free(listener);
-		}
-	}
-	free(key);
-}
-
-void plan_build_service(
-	struct plan *plan, const struct model_snapshot *snapshot, const struct model_service *service)
-{
-	const char *unfit = service_unfit(service);
-
-	if (unfit) {
-		char *key = mem_printf("%s/%s", service->namespace, service->name);
-
-		plan_skip(plan, key, mem_strdup(unfit));
-		free(key);
-		return;
-	}
-	for (size_t i = 0; i < service->port_count; i++)
-		build_port(plan, snapshot, service, &service->ports[i]);
+	*check = (struct plan_health_check){
+		.port = service->health_check_node_port,
+		.namespace = mem_strdup(service->namespace),
+		.name = mem_strdup(service->name),
+		.local_endpoints = plan_count_local(snapshot, service, facts),
+	};
 }
 
 static int listeners_cmp(const void *a, const void *b)
@@ -130,18 +60,46 @@ static int skipped_cmp(const void *a, const void *b)
 	return by_key ? by_key : strcmp(x->reason, y->reason);
 }
 
-struct plan *plan_build(const struct model_snapshot *snapshot, const struct plan_facts *facts)
+static int health_checks_cmp(const void *a, const void *b)
+{
+	const struct plan_health_check *x = a, *y = b;
+
+	return (x->port > y->port) - (x->port < y->port);
+}
+
+/* The facts with the zone that the snapshot knows, if they have none. */
+static struct plan_facts facts_with_zone(
+	const struct plan_facts *facts, const struct model_snapshot *snapshot)
+{
+	struct plan_facts complete = *facts;
+	const struct model_node *node = facts->node_name ? model_find_node(snapshot, facts->node_name) : NULL;
+
+	if (!complete.zone && node)
+		complete.zone = node->zone;
+	return complete;
+}
+
+struct plan *plan_build(const struct model_snapshot *snapshot, const struct plan_facts *given)
 {
 	struct plan *plan = mem_calloc(1, sizeof(*plan));
+	struct plan_facts facts = facts_with_zone(given, snapshot);
 
-	/* Nothing in ClusterIP and NodePort depends on the node. */
-	(void)facts;
-	for (size_t i = 0; i < snapshot->service_count; i++)
-		plan_build_service(plan, snapshot, snapshot->services[i]);
+	service_options_init(&plan->usual);
+	plan_complete_options(&plan->usual, &facts.defaults);
+	for (size_t i = 0; i < snapshot->service_count; i++) {
+		const struct model_service *service = snapshot->services[i];
+
+		plan_build_service(plan, snapshot, service, &facts);
+		if (!service->out_of_scope && has_health_check(service))
+			add_health_check(plan, snapshot, service, &facts);
+	}
 	if (plan->listener_count > 0)
 		qsort(plan->listeners, plan->listener_count, sizeof(struct plan_listener *), listeners_cmp);
 	plan_settle_conflicts(plan);
 	if (plan->skipped_count > 0)
 		qsort(plan->skipped, plan->skipped_count, sizeof(struct plan_skipped), skipped_cmp);
+	if (plan->health_check_count > 0)
+		qsort(plan->health_checks, plan->health_check_count, sizeof(*plan->health_checks),
+			health_checks_cmp);
 	return plan;
 }

@@ -15,8 +15,13 @@ void plan_free(struct plan *plan)
 		free(plan->skipped[i].key);
 		free(plan->skipped[i].reason);
 	}
+	for (size_t i = 0; i < plan->health_check_count; i++) {
+		free(plan->health_checks[i].namespace);
+		free(plan->health_checks[i].name);
+	}
 	free(plan->listeners);
 	free(plan->skipped);
+	free(plan->health_checks);
 	free(plan);
 }
 

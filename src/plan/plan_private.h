@@ -4,23 +4,84 @@
 
 #include "portald/plan.h"
 
-struct model_service;
-
 /* Appends a zeroed entry of size bytes to *array_pointer, which must only ever have grown by this. */
 void *plan_array_append(void *array_pointer, size_t *count, size_t size);
 
 /* Puts what one Service opens into plan: listeners at the end, unsorted. Looks at that Service and its
- * slices only, never at other Services. */
-void plan_build_service(
-	struct plan *plan, const struct model_snapshot *snapshot, const struct model_service *service);
+ * slices only, never at other Services. The zone in facts is final. */
+void plan_build_service(struct plan *plan, const struct model_snapshot *snapshot,
+	const struct model_service *service, const struct plan_facts *facts);
 
-/* Fills in the listener's endpoints of that Service port, used and left out, and its note. */
-void plan_choose_endpoints(struct plan_listener *listener, const struct model_snapshot *snapshot,
-	const struct model_service *service, const struct model_service_port *port);
+/* What options leave open is as the daemon's flags say. */
+void plan_complete_options(struct service_options *options, const struct service_options *defaults);
 
-/* Takes portals that an earlier listener (in key order) has away from later ones. The listeners are sorted.
- */
+/* ---- endpoints ---- */
+
+/* How good an endpoint is for traffic; the better comes first. */
+enum plan_state {
+	PLAN_READY,
+	PLAN_DRAINING, /* terminating but serving: used if nothing is ready */
+	PLAN_NOT_READY,
+	PLAN_TERMINATING,
+	PLAN_NO_PORT, /* its slice has no such port */
+	PLAN_OTHER_FAMILY,
+	PLAN_STATES
+};
+
+/* An endpoint of one of the slices. */
+struct plan_candidate {
+	struct addr_port at; /* port 0: the slice has no such port */
+	enum plan_state state;
+	bool local; /* on this node */
+	const struct model_endpoint *endpoint;
+	const struct model_slice *slice;
+	size_t index; /* in the order of the slices: keeps the sort stable */
+	/* The one that stands for all of the same address and port; NULL if this is it. */
+	const struct plan_candidate *better;
+};
+
+/* All endpoints of a Service port in one family, sorted by address and port, the better of equals first. */
+struct plan_candidates {
+	const struct model_service *service;
+	const struct model_service_port *port;
+	struct plan_candidate *entries;
+	size_t count;
+};
+
+/* with_others: endpoints of the other family are listed too, as PLAN_OTHER_FAMILY. */
+struct plan_candidates plan_candidates_collect(const struct model_snapshot *snapshot,
+	const struct model_service *service, const struct model_service_port *port, enum addr_family family,
+	bool with_others, const struct plan_facts *facts);
+void plan_candidates_fini(struct plan_candidates *candidates);
+/* True if one of them could be used by some node. */
+bool plan_candidates_any_usable(const struct plan_candidates *candidates);
+
+/* Which endpoints a traffic policy leaves. */
+enum plan_policy { PLAN_POLICY_CLUSTER, PLAN_POLICY_LOCAL };
+
+/* By what hints endpoints are chosen, as in kube-proxy: the hints count only if every ready endpoint has them
+ * and some are for this node or zone. */
+enum plan_topology { PLAN_TOPOLOGY_NONE, PLAN_TOPOLOGY_ZONE, PLAN_TOPOLOGY_NODE };
+
+enum plan_topology plan_topology_of(const struct plan_candidates *candidates, const struct plan_facts *facts);
+bool plan_topology_allows(
+	enum plan_topology topology, const struct model_endpoint *endpoint, const struct plan_facts *facts);
+
+/* Fills in the listener's endpoints, used and left out, its action (PLAN_PROXY or PLAN_REJECT) and note. */
+void plan_choose_endpoints(struct plan_listener *listener, const struct plan_candidates *candidates,
+	enum plan_policy policy, const struct plan_facts *facts);
+
+/* Ready endpoints of the Service on this node, each address once; of two families the one with more. */
+size_t plan_count_local(const struct model_snapshot *snapshot, const struct model_service *service,
+	const struct plan_facts *facts);
+
+/* ---- portals ---- */
+
+/* Takes portals that another listener has away from the one that comes later. The listeners are sorted. */
 void plan_settle_conflicts(struct plan *plan);
+
+/* "clusterIP", "nodePort", "externalIP" or "loadBalancer IP". */
+const char *plan_portal_word(enum plan_portal_kind kind);
 
 /* Records that a Service or port opens nothing. reason is taken. */
 void plan_skip(struct plan *plan, const char *key, char *reason_take);

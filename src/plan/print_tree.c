@@ -5,7 +5,7 @@
 #include <yajl/yajl_gen.h>
 #include <yaml.h>
 
-#include "plan/plan_private.h"
+#include "plan/print_text.h"
 
 /* Where the tree goes. */
 struct emitter {
@@ -13,7 +13,9 @@ struct emitter {
 	void (*list)(void *state, bool open);
 	void (*text)(void *state, const char *text);
 	void (*number)(void *state, unsigned number);
+	void (*flag)(void *state, bool flag);
 	void *state;
+	const struct service_options *usual;
 };
 
 /* ---- the walk ---- */
@@ -26,15 +28,19 @@ static void emit_text(const struct emitter *emitter, const char *name, const cha
 	emitter->text(emitter->state, value);
 }
 
+static void emit_number(const struct emitter *emitter, const char *name, unsigned value)
+{
+	emitter->text(emitter->state, name);
+	emitter->number(emitter->state, value);
+}
+
 static void emit_at(const struct emitter *emitter, const struct addr_port *at)
 {
 	char text[ADDR_TEXT_BYTES];
 
 	emit_text(emitter, "address", addr_format(&at->addr, text));
-	if (at->port == 0)
-		return;
-	emitter->text(emitter->state, "port");
-	emitter->number(emitter->state, at->port);
+	if (at->port != 0)
+		emit_number(emitter, "port", at->port);
 }
 
 static void emit_list(const struct emitter *emitter, const char *name, bool open)
@@ -51,8 +57,13 @@ static void emit_portals(const struct emitter *emitter, const struct plan_listen
 		const struct plan_portal *portal = &listener->portals[i];
 
 		emitter->map(emitter->state, true);
-		emit_text(emitter, "kind", portal->kind == PLAN_PORTAL_NODE_PORT ? "NodePort" : "ClusterIP");
+		emit_text(emitter, "kind", plan_kind_name(portal->kind));
 		emit_at(emitter, &portal->at);
+		emit_text(emitter, "scope", plan_scope_name(portal->scope));
+		if (portal->check_source) {
+			emitter->text(emitter->state, "checkSource");
+			emitter->flag(emitter->state, true);
+		}
 		emitter->map(emitter->state, false);
 	}
 	emit_list(emitter, "portals", false);
@@ -64,6 +75,8 @@ static void emit_backends(const struct emitter *emitter, const struct plan_liste
 	for (size_t i = 0; i < listener->backend_count; i++) {
 		emitter->map(emitter->state, true);
 		emit_at(emitter, &listener->backends[i].at);
+		if (listener->backends[i].weight != SERVICE_WEIGHT_DEFAULT)
+			emit_number(emitter, "weight", listener->backends[i].weight);
 		emit_text(emitter, "target", listener->backends[i].target);
 		emitter->map(emitter->state, false);
 	}
@@ -83,17 +96,69 @@ static void emit_left_out(const struct emitter *emitter, const struct plan_liste
 	emit_list(emitter, "leftOut", false);
 }
 
+static void emit_option(void *context, const char *name, const char *text, unsigned number)
+{
+	const struct emitter *emitter = context;
+
+	if (text)
+		emit_text(emitter, name, text);
+	else
+		emit_number(emitter, name, number);
+}
+
+static void emit_options(const struct emitter *emitter, const struct plan_listener *listener)
+{
+	if (plan_options_each(listener, emitter->usual, NULL, NULL) == 0)
+		return;
+	emitter->text(emitter->state, "options");
+	emitter->map(emitter->state, true);
+	plan_options_each(listener, emitter->usual, emit_option, (void *)emitter);
+	emitter->map(emitter->state, false);
+}
+
+static void emit_source_ranges(const struct emitter *emitter, const struct plan_listener *listener)
+{
+	char text[ADDR_TEXT_BYTES + 4];
+
+	if (listener->source_range_count == 0)
+		return;
+	emit_list(emitter, "sourceRanges", true);
+	for (size_t i = 0; i < listener->source_range_count; i++)
+		emitter->text(emitter->state, plan_prefix_format(&listener->source_ranges[i], text));
+	emit_list(emitter, "sourceRanges", false);
+}
+
 static void emit_listener(const struct emitter *emitter, const struct plan_listener *listener)
 {
 	emitter->map(emitter->state, true);
+	emit_text(emitter, "id", listener->id);
 	emit_text(emitter, "key", listener->key);
 	emit_text(emitter, "protocol", proto_name(listener->proto));
 	emit_text(emitter, "family", listener->family == ADDR_V4 ? "IPv4" : "IPv6");
+	emit_text(emitter, "action", plan_action_name(listener->action));
+	emit_options(emitter, listener);
+	emit_source_ranges(emitter, listener);
 	emit_portals(emitter, listener);
 	emit_backends(emitter, listener);
 	emit_left_out(emitter, listener);
 	emit_text(emitter, "note", listener->note);
 	emitter->map(emitter->state, false);
+}
+
+static void emit_health_checks(const struct emitter *emitter, const struct plan *plan)
+{
+	emit_list(emitter, "healthChecks", true);
+	for (size_t i = 0; i < plan->health_check_count; i++) {
+		const struct plan_health_check *check = &plan->health_checks[i];
+
+		emitter->map(emitter->state, true);
+		emit_number(emitter, "port", check->port);
+		emit_text(emitter, "namespace", check->namespace);
+		emit_text(emitter, "name", check->name);
+		emit_number(emitter, "localEndpoints", (unsigned)check->local_endpoints);
+		emitter->map(emitter->state, false);
+	}
+	emit_list(emitter, "healthChecks", false);
 }
 
 static void emit_plan(const struct emitter *emitter, const struct plan *plan)
@@ -103,6 +168,7 @@ static void emit_plan(const struct emitter *emitter, const struct plan *plan)
 	for (size_t i = 0; i < plan->listener_count; i++)
 		emit_listener(emitter, plan->listeners[i]);
 	emit_list(emitter, "listeners", false);
+	emit_health_checks(emitter, plan);
 	emit_list(emitter, "skipped", true);
 	for (size_t i = 0; i < plan->skipped_count; i++) {
 		emitter->map(emitter->state, true);
@@ -142,6 +208,11 @@ static void json_number(void *state, unsigned number)
 	yajl_gen_integer(state, number);
 }
 
+static void json_flag(void *state, bool flag)
+{
+	yajl_gen_bool(state, flag);
+}
+
 static void json_write(void *out, const char *bytes, size_t count)
 {
 	fwrite(bytes, 1, count, out);
@@ -150,7 +221,7 @@ static void json_write(void *out, const char *bytes, size_t count)
 static int print_json(const struct plan *plan, FILE *out)
 {
 	yajl_gen gen = yajl_gen_alloc(NULL);
-	struct emitter emitter = {json_map, json_list, json_text, json_number, gen};
+	struct emitter emitter = {json_map, json_list, json_text, json_number, json_flag, gen, &plan->usual};
 
 	if (!gen)
 		return -EIO;
@@ -213,6 +284,11 @@ static void yaml_number(void *state, unsigned number)
 	yaml_text(state, text);
 }
 
+static void yaml_flag(void *state, bool flag)
+{
+	yaml_text(state, flag ? "true" : "false");
+}
+
 static int yaml_write(void *out, unsigned char *bytes, size_t count)
 {
 	return fwrite(bytes, 1, count, out) == count;
@@ -242,7 +318,8 @@ static int yaml_end(struct yaml_state *yaml)
 static int print_yaml(const struct plan *plan, FILE *out)
 {
 	struct yaml_state yaml = {.failed = false};
-	struct emitter emitter = {yaml_map, yaml_list, yaml_text, yaml_number, &yaml};
+	struct emitter emitter = {
+		yaml_map, yaml_list, yaml_text, yaml_number, yaml_flag, &yaml, &plan->usual};
 
 	if (!yaml_emitter_initialize(&yaml.emitter))
 		return -EIO;

@@ -132,16 +132,20 @@ static void note_finding(void *context, const struct source_diag *diag)
 	findings->objects[findings->count++] = mem_strdup(diag->object);
 }
 
-static bool findings_name(
-	const struct findings *findings, const char *kind, const char *namespace, const char *name)
+static bool findings_have_take(const struct findings *findings, char *object_take)
 {
-	char *object = mem_printf("%s %s/%s", kind, namespace, name);
 	bool found = false;
 
 	for (size_t i = 0; i < findings->count && !found; i++)
-		found = strcmp(findings->objects[i], object) == 0;
-	free(object);
+		found = strcmp(findings->objects[i], object_take) == 0;
+	free(object_take);
 	return found;
+}
+
+static bool findings_name(
+	const struct findings *findings, const char *kind, const char *namespace, const char *name)
+{
+	return findings_have_take(findings, mem_printf("%s %s/%s", kind, namespace, name));
 }
 
 static bool has_service(const struct model_snapshot *snapshot, const struct model_service *service)
@@ -159,6 +163,17 @@ static bool slice_is_kept(const struct findings *findings, const struct model_sl
 	return findings_name(findings, "Service", slice->namespace, slice->service_name) ||
 	       findings_name(findings, "Endpoints", slice->namespace, slice->service_name) ||
 	       findings_name(findings, "EndpointSlice", slice->namespace, slice->name);
+}
+
+static void keep_nodes(struct model_builder *builder, const struct model_snapshot *decoded,
+	const struct model_snapshot *last, const struct findings *findings)
+{
+	for (size_t i = 0; i < last->node_count; i++) {
+		if (findings_have_take(findings, mem_printf("Node %s", last->nodes[i]->name)))
+			model_builder_take_node(builder, model_node_ref(last->nodes[i]));
+	}
+	for (size_t i = 0; i < decoded->node_count; i++)
+		model_builder_take_node(builder, model_node_ref(decoded->nodes[i]));
 }
 
 /* Returns decoded with the objects of last that errors left out put back. Takes decoded's reference. */
@@ -183,6 +198,7 @@ static struct model_snapshot *keep_last_good(
 		model_builder_take_slice(builder, model_slice_ref(decoded->slices[i]));
 	for (size_t i = 0; i < decoded->service_count; i++)
 		model_builder_take_service(builder, model_service_ref(decoded->services[i]));
+	keep_nodes(builder, decoded, last, findings);
 	model_snapshot_unref(decoded);
 	return model_builder_finish(builder);
 }

@@ -8,8 +8,6 @@
 #include <string.h>
 #include <unistd.h>
 
-extern char **environ;
-
 /* The kernel shows the memory from the first argument on; the environment lies right behind the
  * arguments, so its room can be used too once the strings have moved away. */
 static char *block_end(char *end, char **strings)

@@ -30,7 +30,11 @@ static const struct api_filter label_fields[] = {
 	KEEP("service.kubernetes.io/*"),
 	END,
 };
-static const struct api_filter annotation_fields[] = {KEEP("portald.io/*"), END};
+static const struct api_filter annotation_fields[] = {
+	KEEP("portald.io/*"),
+	KEEP("service.beta.kubernetes.io/load-balancer-source-ranges"),
+	END,
+};
 static const struct api_filter meta_fields[] = {
 	KEEP("name"),
 	KEEP("namespace"),

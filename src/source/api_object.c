@@ -10,12 +10,75 @@
 #include "source/decode.h"
 #include "source/schema.h"
 
-#define LABEL_ZONE "topology.kubernetes.io/zone"
-#define LABEL_ZONE_BETA "failure-domain.beta.kubernetes.io/zone"
 /* Set by the cluster autoscaler; kube-proxy's health check heeds it, too. */
 #define TAINT_DELETION "ToBeDeletedByClusterAutoscaler"
 
-/* ---- Services and endpoints ---- */
+/* ---- Node: what the model does not say ---- */
+
+static void node_add_addresses(struct watch_node *node, const struct doc_node *list, const char *type)
+{
+	for (size_t i = 0; list && list->kind == DOC_SEQUENCE && i < list->count; i++) {
+		const char *its_type = doc_get_text(list->items[i], "type");
+		const char *text = doc_get_text(list->items[i], "address");
+		struct addr addr;
+
+		if (its_type && text && strcmp(its_type, type) == 0 && addr_parse(&addr, text) == 0)
+			node->addresses[node->address_count++] = addr;
+	}
+}
+
+static bool is_deleted_soon(const struct doc_node *root)
+{
+	const struct doc_node *spec = doc_get(root, "spec"), *taints = doc_get(spec, "taints");
+
+	if (doc_get(doc_get(root, "metadata"), "deletionTimestamp"))
+		return true;
+	for (size_t i = 0; i < doc_get_count(spec, "taints"); i++) {
+		const char *key = doc_get_text(taints->items[i], "key");
+
+		if (key && strcmp(key, TAINT_DELETION) == 0)
+			return true;
+	}
+	return false;
+}
+
+static struct watch_node *watch_node_new(struct model_node *model, const struct doc_node *root)
+{
+	const struct doc_node *status = doc_get(root, "status");
+	struct watch_node *node = mem_calloc(1, sizeof(*node));
+
+	node->model = model_node_ref(model);
+	node->addresses = mem_calloc(doc_get_count(status, "addresses"), sizeof(*node->addresses));
+	node_add_addresses(node, doc_get(status, "addresses"), "InternalIP");
+	node_add_addresses(node, doc_get(status, "addresses"), "ExternalIP");
+	node->deleting = is_deleted_soon(root);
+	return node;
+}
+
+void api_node_free(struct watch_node *node)
+{
+	if (!node)
+		return;
+	model_node_unref(node->model);
+	free(node->addresses);
+	free(node);
+}
+
+static bool node_equal(const struct watch_node *a, const struct watch_node *b)
+{
+	if (a == b)
+		return true;
+	if (!a || !b || !model_node_equal(a->model, b->model) || a->deleting != b->deleting ||
+		a->address_count != b->address_count)
+		return false;
+	for (size_t i = 0; i < a->address_count; i++) {
+		if (!addr_equal(&a->addresses[i], &b->addresses[i]))
+			return false;
+	}
+	return true;
+}
+
+/* ---- decoding ---- */
 
 struct kind_decoder {
 	const struct schema *schema;
@@ -27,13 +90,16 @@ static const struct kind_decoder decoders[] = {
 	[API_ENDPOINT_SLICE_V1] = {&schema_endpoint_slice_v1, decode_endpoint_slice},
 	[API_ENDPOINT_SLICE_V1BETA1] = {&schema_endpoint_slice_v1beta1, decode_endpoint_slice},
 	[API_ENDPOINTS] = {&schema_endpoints, decode_endpoints},
+	[API_NODE] = {&schema_node, decode_node},
 };
 
 /* Moves what was decoded out of the set. */
-static void take_from_set(struct api_object *object, const struct set *set)
+static void take_from_set(struct api_object *object, const struct set *set, const struct doc_node *root)
 {
 	struct set_endpoints *endpoints;
 
+	if (set->node_count > 0)
+		object->node = watch_node_new(set->nodes[0]->model, root);
 	if (set->service_count > 0)
 		object->service = model_service_ref(set->services[0]->model);
 	/* An EndpointSlice without the label belongs to no Service. */
@@ -74,7 +140,7 @@ static int decode_checked(struct api_object *object, const struct kind_decoder *
 	if (scope.error_count == 0)
 		kind->decode(&decoder, &scope, root);
 	if (scope.error_count == 0) {
-		take_from_set(object, &set);
+		take_from_set(object, &set, root);
 	} else {
 		*problem = first_error(&findings, title);
 		rc = -EINVAL;
@@ -83,80 +149,6 @@ static int decode_checked(struct api_object *object, const struct kind_decoder *
 	set_fini(&set);
 	findings_fini(&findings);
 	return rc;
-}
-
-/* ---- Node ---- */
-
-static void node_add_addresses(struct watch_node *node, const struct doc_node *list, const char *type)
-{
-	for (size_t i = 0; list && list->kind == DOC_SEQUENCE && i < list->count; i++) {
-		const char *its_type = doc_get_text(list->items[i], "type");
-		const char *text = doc_get_text(list->items[i], "address");
-		struct addr addr;
-
-		if (its_type && text && strcmp(its_type, type) == 0 && addr_parse(&addr, text) == 0)
-			node->addresses[node->address_count++] = addr;
-	}
-}
-
-static bool is_deleted_soon(const struct doc_node *root)
-{
-	const struct doc_node *spec = doc_get(root, "spec"), *taints = doc_get(spec, "taints");
-
-	if (doc_get(doc_get(root, "metadata"), "deletionTimestamp"))
-		return true;
-	for (size_t i = 0; i < doc_get_count(spec, "taints"); i++) {
-		const char *key = doc_get_text(taints->items[i], "key");
-
-		if (key && strcmp(key, TAINT_DELETION) == 0)
-			return true;
-	}
-	return false;
-}
-
-static struct watch_node *decode_watch_node(const struct doc_node *root)
-{
-	const struct doc_node *labels = doc_get(doc_get(root, "metadata"), "labels");
-	const struct doc_node *status = doc_get(root, "status");
-	const char *zone = doc_get_text(labels, LABEL_ZONE);
-	struct watch_node *node = mem_calloc(1, sizeof(*node));
-
-	node->name = mem_strdup(decode_name(root));
-	node->zone = mem_strdup(zone ? zone : doc_get_text(labels, LABEL_ZONE_BETA));
-	node->addresses = mem_calloc(doc_get_count(status, "addresses"), sizeof(*node->addresses));
-	node_add_addresses(node, doc_get(status, "addresses"), "InternalIP");
-	node_add_addresses(node, doc_get(status, "addresses"), "ExternalIP");
-	node->deleting = is_deleted_soon(root);
-	return node;
-}
-
-void api_node_free(struct watch_node *node)
-{
-	if (!node)
-		return;
-	free(node->name);
-	free(node->zone);
-	free(node->addresses);
-	free(node);
-}
-
-static bool text_equal(const char *a, const char *b)
-{
-	return a == b || (a && b && strcmp(a, b) == 0);
-}
-
-static bool node_equal(const struct watch_node *a, const struct watch_node *b)
-{
-	if (a == b)
-		return true;
-	if (!a || !b || !text_equal(a->name, b->name) || !text_equal(a->zone, b->zone) ||
-		a->deleting != b->deleting || a->address_count != b->address_count)
-		return false;
-	for (size_t i = 0; i < a->address_count; i++) {
-		if (!addr_equal(&a->addresses[i], &b->addresses[i]))
-			return false;
-	}
-	return true;
 }
 
 /* ---- objects ---- */
@@ -173,10 +165,6 @@ int api_object_decode(
 	if (!name) {
 		*problem = mem_printf("%s without a name", api_kind_name(kind));
 		return -EINVAL;
-	}
-	if (kind == API_NODE) {
-		object->node = decode_watch_node(root);
-		return 0;
 	}
 	title = mem_printf("%s %s/%s", api_kind_name(kind), decode_namespace(root), name);
 	rc = decode_checked(object, &decoders[kind], root, title, problem);

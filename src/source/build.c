@@ -22,7 +22,7 @@ struct build {
 	const struct source_options *options;
 	struct model_builder *builder;
 	struct set_pod **pods; /* of the Service's namespace */
-	size_t pod_count;
+	size_t pod_count, node_count;
 	struct set_endpoints **endpoints; /* of the Service */
 	size_t endpoints_count;
 };
@@ -64,6 +64,14 @@ static void drop_unlabelled(struct set *set)
 		endpoints->object.gone = true;
 		endpoints->service_name = mem_strdup("");
 	}
+}
+
+static int node_cmp(const void *a, const void *b)
+{
+	const struct set_node *na = *(struct set_node *const *)a, *nb = *(struct set_node *const *)b;
+	int by_gone = (int)na->object.gone - (int)nb->object.gone;
+
+	return by_gone ? by_gone : strcmp(na->model->name, nb->model->name);
 }
 
 static int pod_place_cmp(const struct set_pod *pod, const char *namespace)
@@ -252,12 +260,14 @@ static void build_service(struct build *build, struct set_service *service)
 	size_t count;
 
 	model_builder_take_service(build->builder, model_service_ref(model));
-	if (model->type == MODEL_EXTERNAL_NAME)
+	if (model->type == MODEL_EXTERNAL_NAME || model->out_of_scope)
 		return;
 	find_pods(build, model->namespace);
 	find_endpoints(build, model->namespace, model->name);
 	if (service->selector.count > 0)
-		outcome = pods_derive(service, build->pods, build->pod_count, build->options, build->builder);
+		outcome = pods_derive(service,
+			&(struct pods){build->pods, build->pod_count, build->set->nodes, build->node_count},
+			build->options, build->builder);
 	count = outcome.used;
 	if (outcome.with_address == 0)
 		count += take_endpoints(build);
@@ -303,6 +313,18 @@ static void report_orphans(struct set *set)
 	}
 }
 
+static void build_nodes(struct build *build)
+{
+	struct set *set = build->set;
+
+	if (set->node_count)
+		qsort(set->nodes, set->node_count, sizeof(*set->nodes), node_cmp);
+	for (size_t i = 0; i < set->node_count && !set->nodes[i]->object.gone; i++) {
+		model_builder_take_node(build->builder, model_node_ref(set->nodes[i]->model));
+		build->node_count++;
+	}
+}
+
 void set_build(struct set *set, const struct source_options *options, struct model_builder *builder)
 {
 	struct build build = {.set = set, .options = options, .builder = builder};
@@ -313,6 +335,7 @@ void set_build(struct set *set, const struct source_options *options, struct mod
 	if (set->endpoints_count)
 		qsort(set->endpoints, set->endpoints_count, sizeof(*set->endpoints), endpoints_cmp);
 	report_orphans(set);
+	build_nodes(&build);
 	for (size_t i = 0; i < set->service_count; i++) {
 		if (!set->services[i]->object.gone)
 			build_service(&build, set->services[i]);

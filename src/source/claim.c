@@ -119,7 +119,7 @@ static void check_ports(struct claims *claims, struct set_service *service)
 			service->targets[i].node_port_place, field);
 		free(field);
 	}
-	check_port(claims, service, service->health_check_node_port, service->object.place,
+	check_port(claims, service, service->model->health_check_node_port, service->object.place,
 		"spec.healthCheckNodePort");
 }
 
@@ -133,8 +133,8 @@ static void claim_all(struct claims *claims, const struct set_service *service)
 		if (service->model->ports[i].node_port)
 			claims->ports[service->model->ports[i].node_port] = service;
 	}
-	if (service->health_check_node_port)
-		claims->ports[service->health_check_node_port] = service;
+	if (service->model->health_check_node_port)
+		claims->ports[service->model->health_check_node_port] = service;
 }
 
 static void claim_explicit(struct claims *claims)
@@ -222,23 +222,69 @@ static void allocation_failed(struct claims *claims, struct set_service *service
 	claims->set->left_out++;
 }
 
-static void allocate_cluster_ip(
-	struct claims *claims, struct set_service *service, const struct addr_prefix *range)
+/* The range of that family, or NULL. */
+static const struct addr_prefix *range_of(const struct source_options *options, enum addr_family family)
 {
-	enum addr_family family = service->family_count ? service->families[0] : addr_family(&range->addr);
+	if (addr_family(&options->service_cluster_ip_range.addr) == family)
+		return &options->service_cluster_ip_range;
+	if (options->has_second_cluster_ip_range &&
+		addr_family(&options->second_cluster_ip_range.addr) == family)
+		return &options->second_cluster_ip_range;
+	return NULL;
+}
 
-	if (!service->wants_cluster_ip || service->model->headless ||
-		service->model->type == MODEL_EXTERNAL_NAME)
-		return;
-	if (family != addr_family(&range->addr)) {
+/* Which family the Service's next address is of: as it says, else that of the primary range. */
+static enum addr_family next_family(const struct set_service *service, const struct source_options *options)
+{
+	const struct model_service *model = service->model;
+
+	if (model->cluster_ip_count > 0)
+		return addr_family(&model->cluster_ips[0]) == ADDR_V4 ? ADDR_V6 : ADDR_V4;
+	return service->family_count ? service->families[0]
+				     : addr_family(&options->service_cluster_ip_range.addr);
+}
+
+static void no_range(struct claims *claims, struct set_service *service, enum addr_family family)
+{
+	const char *name = family == ADDR_V6 ? "IPv6" : "IPv4";
+
+	if (service->model->cluster_ip_count == 0) {
 		findings_add(claims->set->findings, SOURCE_NOTE, service->cluster_ip_place,
 			service->object.title, "spec.clusterIP",
-			"has none: --service-cluster-ip-range is of the other family than its ipFamilies");
-		return;
+			"has none: --service-cluster-ip-range has no %s range, which its ipFamilies ask for",
+			name);
+	} else if (service->family_policy == REQUIRE_DUAL_STACK) {
+		char *why =
+			mem_printf("Invalid value: \"RequireDualStack\": --service-cluster-ip-range has no "
+				   "%s range",
+				name);
+
+		allocation_failed(claims, service, service->family_policy_place, "spec.ipFamilyPolicy", why);
+		free(why);
 	}
-	if (!allocate_address(claims, service, range))
-		allocation_failed(claims, service, service->cluster_ip_place, "spec.clusterIP",
-			"failed to allocate an address: the range is full");
+}
+
+static void allocate_cluster_ips(
+	struct claims *claims, struct set_service *service, const struct source_options *options)
+{
+	size_t wanted = service->family_policy == SINGLE_STACK ? 1 : 2;
+
+	if (!service->wants_cluster_ip || service->model->type == MODEL_EXTERNAL_NAME)
+		return;
+	while (service->model->cluster_ip_count < wanted) {
+		enum addr_family family = next_family(service, options);
+		const struct addr_prefix *range = range_of(options, family);
+
+		if (!range) {
+			no_range(claims, service, family);
+			return;
+		}
+		if (!allocate_address(claims, service, range)) {
+			allocation_failed(claims, service, service->cluster_ip_place, "spec.clusterIP",
+				"failed to allocate an address: the range is full");
+			return;
+		}
+	}
 }
 
 /* Ports with the same number (for TCP and UDP) get the same nodePort, as the API server does it. */
@@ -256,27 +302,49 @@ static uint16_t twin_node_port(const struct model_service *service, size_t index
 	return 0;
 }
 
-static bool allocate_node_port(struct claims *claims, struct set_service *service, size_t index,
+/* A free port of the range, searched from where the hash says; 0 if there is none. */
+static uint16_t find_port(struct claims *claims, const struct set_service *service, uint64_t hash,
 	const struct source_options *options)
 {
-	struct model_service_port *port = &service->model->ports[index];
 	uint32_t size = (uint32_t)options->node_port_last - options->node_port_first + 1;
-	uint64_t hash = hash_text(hash_service(service->model), port->name);
 
-	port->node_port = twin_node_port(service->model, index);
-	if (port->node_port)
-		return true;
-	hash = hash_text(hash, proto_name(port->proto));
 	for (uint32_t i = 0; i < size; i++) {
 		uint32_t number = options->node_port_first + (uint32_t)((hash + i) % size);
 
 		if (claims->ports[number])
 			continue;
 		claims->ports[number] = service;
-		port->node_port = (uint16_t)number;
-		return true;
+		return (uint16_t)number;
 	}
-	return false;
+	return 0;
+}
+
+static bool allocate_node_port(struct claims *claims, struct set_service *service, size_t index,
+	const struct source_options *options)
+{
+	struct model_service_port *port = &service->model->ports[index];
+	uint64_t hash = hash_text(hash_service(service->model), port->name);
+
+	port->node_port = twin_node_port(service->model, index);
+	if (!port->node_port)
+		port->node_port =
+			find_port(claims, service, hash_text(hash, proto_name(port->proto)), options);
+	return port->node_port != 0;
+}
+
+static void allocate_health_check_port(
+	struct claims *claims, struct set_service *service, const struct source_options *options)
+{
+	struct model_service *model = service->model;
+
+	if (!service->wants_health_check_port || model->health_check_node_port)
+		return;
+	/* No port has such a name. */
+	model->health_check_node_port =
+		find_port(claims, service, hash_text(hash_service(model), "healthCheckNodePort"), options);
+	if (!model->health_check_node_port)
+		allocation_failed(claims, service, service->object.place, "spec.healthCheckNodePort",
+			"failed to allocate a port: the range is full");
 }
 
 static void allocate_node_ports(
@@ -313,9 +381,11 @@ void set_claim(struct set *set, const struct source_options *options)
 		struct set_service *service = set->services[i];
 
 		if (!service->object.gone)
-			allocate_cluster_ip(&claims, service, &options->service_cluster_ip_range);
+			allocate_cluster_ips(&claims, service, options);
 		if (!service->object.gone)
 			allocate_node_ports(&claims, service, options);
+		if (!service->object.gone)
+			allocate_health_check_port(&claims, service, options);
 	}
 	claims_fini(&claims);
 }

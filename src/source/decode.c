@@ -25,16 +25,18 @@ struct reader {
 	const char *(*name_rule)(const char *);
 	void (*decode)(struct decoder *, struct scope *, const struct doc_node *);
 	bool lenient;
+	bool cluster_wide; /* in no namespace */
 };
 
 static const struct reader readers[] = {
-	{"Service", "v1", &schema_service, names_dns1035_label, decode_service, false},
-	{"Endpoints", "v1", &schema_endpoints, names_dns1123_subdomain, decode_endpoints, false},
+	{"Service", "v1", &schema_service, names_dns1035_label, decode_service, false, false},
+	{"Endpoints", "v1", &schema_endpoints, names_dns1123_subdomain, decode_endpoints, false, false},
 	{"EndpointSlice", "discovery.k8s.io/v1", &schema_endpoint_slice_v1, names_dns1123_subdomain,
-		decode_endpoint_slice, false},
+		decode_endpoint_slice, false, false},
 	{"EndpointSlice", "discovery.k8s.io/v1beta1", &schema_endpoint_slice_v1beta1, names_dns1123_subdomain,
-		decode_endpoint_slice, false},
-	{"Pod", "v1", &schema_pod, names_dns1123_subdomain, decode_pod, true},
+		decode_endpoint_slice, false, false},
+	{"Pod", "v1", &schema_pod, names_dns1123_subdomain, decode_pod, true, false},
+	{"Node", "v1", &schema_node, names_dns1123_subdomain, decode_node, true, true},
 };
 #define READER_COUNT (sizeof(readers) / sizeof(*readers))
 
@@ -71,12 +73,27 @@ const char *decode_name(const struct doc_node *node)
 	return doc_get_text(doc_get(node, "metadata"), "name");
 }
 
-static char *object_title(const char *kind, const struct doc_node *node)
+const char *decode_label(const struct doc_node *node, const char *key)
+{
+	return doc_get_text(doc_get(doc_get(node, "metadata"), "labels"), key);
+}
+
+const char *decode_annotation(const struct doc_node *node, const char *key)
+{
+	return doc_get_text(doc_get(doc_get(node, "metadata"), "annotations"), key);
+}
+
+static char *object_title(const char *kind, const struct doc_node *node, bool cluster_wide)
 {
 	const char *name = decode_name(node);
-	char *title = name ? mem_printf("%s %s/%s", kind, decode_namespace(node), name)
-			   : mem_printf("%s without a name", kind);
+	char *title;
 
+	if (!name)
+		title = mem_printf("%s without a name", kind);
+	else if (cluster_wide)
+		title = mem_printf("%s %s", kind, name);
+	else
+		title = mem_printf("%s %s/%s", kind, decode_namespace(node), name);
 	for (char *c = title; *c; c++) {
 		if ((unsigned char)*c < 0x20 || *c == 0x7f)
 			*c = '?';
@@ -118,7 +135,7 @@ void decode_meta(struct scope *scope, const struct doc_node *node, const char *(
 static void decode_object(
 	struct decoder *decoder, const struct reader *reader, const struct doc_node *node, bool duplicates)
 {
-	char *title = object_title(reader->kind, node);
+	char *title = object_title(reader->kind, node, reader->cluster_wide);
 	struct scope scope = {
 		.findings = decoder->set->findings,
 		.file = decoder->file,
@@ -209,7 +226,7 @@ static void unknown_kind(
 		pass_over(decoder, node, kind, api_version);
 		return;
 	}
-	title = object_title(kind, node);
+	title = object_title(kind, node, meant->cluster_wide);
 	quoted_kind = finding_quote(kind);
 	quoted_version = finding_quote(api_version);
 	message = mem_printf("no kind %s in version %s, did you mean \"%s\" in \"%s\"?", quoted_kind,
@@ -235,7 +252,7 @@ static const struct reader *find_reader(const char *kind, size_t kind_length, co
 
 /* ---- lists ---- */
 
-static void decode_node(
+static void decode_any(
 	struct decoder *decoder, const struct doc_node *node, const struct reader *list_of, bool duplicates);
 
 static void decode_items(
@@ -253,7 +270,7 @@ static void decode_items(
 	}
 	decoder->depth++;
 	for (size_t i = 0; items && i < items->count; i++)
-		decode_node(decoder, items->items[i], list_of, duplicates);
+		decode_any(decoder, items->items[i], list_of, duplicates);
 	decoder->depth--;
 }
 
@@ -277,7 +294,7 @@ static bool is_text(const struct doc_node *node, const char *key)
 }
 
 /* Items of a typed list may go without kind and apiVersion. */
-static void decode_node(
+static void decode_any(
 	struct decoder *decoder, const struct doc_node *node, const struct reader *list_of, bool duplicates)
 {
 	const char *kind, *api_version;
@@ -309,5 +326,5 @@ static void decode_node(
 void decode_document(struct decoder *decoder, const struct doc *doc)
 {
 	if (doc->root->kind != DOC_NULL)
-		decode_node(decoder, doc->root, NULL, doc->has_duplicates);
+		decode_any(decoder, doc->root, NULL, doc->has_duplicates);
 }

@@ -27,11 +27,26 @@ void decode_service(struct decoder *decoder, struct scope *scope, const struct d
 void decode_endpoints(struct decoder *decoder, struct scope *scope, const struct doc_node *node);
 void decode_endpoint_slice(struct decoder *decoder, struct scope *scope, const struct doc_node *node);
 void decode_pod(struct decoder *decoder, struct scope *scope, const struct doc_node *node);
+void decode_node(struct decoder *decoder, struct scope *scope, const struct doc_node *node);
 
 /* The object's namespace, "default" if it names none. */
 const char *decode_namespace(const struct doc_node *node);
 /* The object's name; it has passed decode_meta(). */
 const char *decode_name(const struct doc_node *node);
+
+/* The value of the object's label or annotation, NULL if it has none. */
+const char *decode_label(const struct doc_node *node, const char *key);
+const char *decode_annotation(const struct doc_node *node, const char *key);
+
+/* portald.io/ annotations. What is unknown or has no good value gets a warning and counts as missing. */
+void decode_service_annotations(
+	struct scope *scope, const struct doc_node *node, struct service_options *options);
+/* portald.io/weight of a Pod or EndpointSlice; SERVICE_WEIGHT_DEFAULT without. */
+uint16_t decode_weight(struct scope *scope, const struct doc_node *node);
+
+/* "30s", "1m30s", "250ms" as Kubernetes (Go) writes durations, in milliseconds: 1 to 2^31 - 1. Returns 0 or
+ * -EINVAL. */
+int decode_duration(const char *text, uint32_t *ms);
 
 /* Parts that several kinds have. Each reports what is wrong with `field` of parent. */
 void decode_labels_check(struct scope *scope, const struct doc_node *parent, const char *field);

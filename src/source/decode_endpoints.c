@@ -10,14 +10,11 @@
 #define LABEL_SERVICE_NAME "kubernetes.io/service-name"
 #define LABEL_MANAGED_BY "endpointslice.kubernetes.io/managed-by"
 #define LABEL_SKIP_MIRROR "endpointslice.kubernetes.io/skip-mirror"
+#define TOPOLOGY_HOSTNAME "kubernetes.io/hostname"
+#define TOPOLOGY_ZONE "topology.kubernetes.io/zone"
 
 /* The API's own limit for an EndpointSlice. */
 #define SLICE_MAX_ENDPOINTS 1000
-
-static const char *label_of(const struct doc_node *node, const char *key)
-{
-	return doc_get_text(doc_get(doc_get(node, "metadata"), "labels"), key);
-}
 
 static struct set_endpoints *endpoints_new(struct scope *scope, const struct doc_node *node)
 {
@@ -150,7 +147,7 @@ void decode_endpoints(struct decoder *decoder, struct scope *scope, const struct
 {
 	struct set_endpoints *endpoints = endpoints_new(scope, node);
 	const struct doc_node *subsets = doc_get(node, "subsets");
-	const char *skip_mirror = label_of(node, LABEL_SKIP_MIRROR);
+	const char *skip_mirror = decode_label(node, LABEL_SKIP_MIRROR);
 	size_t mark = scope_enter(scope, "subsets");
 
 	endpoints->from_endpoints = true;
@@ -202,12 +199,46 @@ static bool decode_addresses(
 	return scope->error_count == errors;
 }
 
-static void decode_slice_endpoint(struct scope *scope, const struct doc_node *node, struct model_slice *slice)
+static void decode_hints(struct scope *scope, const struct doc_node *hints, const char *field,
+	struct model_endpoint *endpoint, bool (*add)(struct model_endpoint *endpoint, const char *name))
+{
+	const struct doc_node *list = doc_get(hints, field);
+	size_t count = doc_get_count(hints, field), mark = scope_enter(scope, field);
+
+	if (count > MODEL_MAX_HINTS)
+		scope_report(scope, SOURCE_ERROR, list, "Too many: %zu: must have at most %d items", count,
+			MODEL_MAX_HINTS);
+	for (size_t i = 0; i < count && i < MODEL_MAX_HINTS; i++) {
+		const char *name = doc_get_text(list->items[i], "name");
+		size_t index_mark = scope_enter_index(scope, i);
+
+		if (name)
+			add(endpoint, name);
+		else
+			scope_required(scope, "name", list->items[i], "");
+		scope_leave(scope, index_mark);
+	}
+	scope_leave(scope, mark);
+}
+
+/* Before nodeName and zone there was topology (v1beta1). */
+static void decode_topology(struct scope *scope, const struct doc_node *node, struct model_endpoint *endpoint)
+{
+	const struct doc_node *topology = doc_get(node, "topology"), *hints = doc_get(node, "hints");
+	const char *node_name = doc_get_text(node, "nodeName"), *zone = doc_get_text(node, "zone");
+	size_t mark = scope_enter(scope, "hints");
+
+	endpoint->node_name = mem_strdup(node_name ? node_name : doc_get_text(topology, TOPOLOGY_HOSTNAME));
+	endpoint->zone = mem_strdup(zone ? zone : doc_get_text(topology, TOPOLOGY_ZONE));
+	decode_hints(scope, hints, "forZones", endpoint, model_endpoint_add_zone_hint);
+	decode_hints(scope, hints, "forNodes", endpoint, model_endpoint_add_node_hint);
+	scope_leave(scope, mark);
+}
+
+static void decode_slice_endpoint(
+	struct scope *scope, const struct doc_node *node, struct model_slice *slice, uint16_t weight)
 {
 	const struct doc_node *conditions = doc_get(node, "conditions");
-	/* Before nodeName there was topology (v1beta1). */
-	const char *hostname = doc_get_text(doc_get(node, "topology"), "kubernetes.io/hostname");
-	const char *node_name = doc_get_text(node, "nodeName");
 	struct model_endpoint *endpoint;
 	struct addr addr;
 
@@ -215,16 +246,17 @@ static void decode_slice_endpoint(struct scope *scope, const struct doc_node *no
 		return;
 	endpoint = model_slice_add_endpoint(slice);
 	endpoint->addr = addr;
+	endpoint->weight = weight;
 	/* The API's defaults for conditions that are not given. */
 	endpoint->ready = doc_get_bool(conditions, "ready", true);
 	endpoint->serving = doc_get_bool(conditions, "serving", endpoint->ready);
 	endpoint->terminating = doc_get_bool(conditions, "terminating", false);
 	endpoint->target = decode_target(node, slice->namespace);
-	endpoint->node_name = mem_strdup(node_name ? node_name : hostname);
+	decode_topology(scope, node, endpoint);
 }
 
 static void decode_slice_endpoints(
-	struct scope *scope, const struct doc_node *node, struct model_slice *slice)
+	struct scope *scope, const struct doc_node *node, struct model_slice *slice, uint16_t weight)
 {
 	const struct doc_node *list = doc_get(node, "endpoints");
 	size_t count = doc_get_count(node, "endpoints"), mark = scope_enter(scope, "endpoints");
@@ -237,7 +269,7 @@ static void decode_slice_endpoints(
 	for (size_t i = 0; i < count; i++) {
 		size_t index_mark = scope_enter_index(scope, i);
 
-		decode_slice_endpoint(scope, list->items[i], slice);
+		decode_slice_endpoint(scope, list->items[i], slice, weight);
 		scope_leave(scope, index_mark);
 	}
 	scope_leave(scope, mark);
@@ -255,16 +287,17 @@ static void decode_slice(struct scope *scope, const struct doc_node *node, struc
 	copy_ports(slice, ports, count);
 	free_ports(ports, count);
 	set_endpoints_add(endpoints, slice);
-	decode_slice_endpoints(scope, node, slice);
+	decode_slice_endpoints(scope, node, slice, decode_weight(scope, node));
 }
 
 void decode_endpoint_slice(struct decoder *decoder, struct scope *scope, const struct doc_node *node)
 {
 	static const char *const types[] = {"FQDN", "IPv4", "IPv6", NULL};
-	const char *type = doc_get_text(node, "addressType"), *managed_by = label_of(node, LABEL_MANAGED_BY);
+	const char *type = doc_get_text(node, "addressType"),
+		   *managed_by = decode_label(node, LABEL_MANAGED_BY);
 	struct set_endpoints *endpoints = endpoints_new(scope, node);
 
-	endpoints->service_name = mem_strdup(label_of(node, LABEL_SERVICE_NAME));
+	endpoints->service_name = mem_strdup(decode_label(node, LABEL_SERVICE_NAME));
 	/* endpointslice-controller.k8s.io, endpointslicemirroring-controller.k8s.io */
 	endpoints->managed = managed_by && strstr(managed_by, "-controller.k8s.io");
 	if (!type)

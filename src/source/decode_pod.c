@@ -100,7 +100,7 @@ void decode_pod(struct decoder *decoder, struct scope *scope, const struct doc_n
 	const struct doc_node *status = doc_get(node, "status");
 	const char *phase = doc_get_text(status, "phase");
 	struct set_pod *pod = mem_calloc(1, sizeof(*pod));
-	size_t mark = scope_enter(scope, "spec");
+	size_t mark;
 
 	pod->object.place = scope_place(scope, node);
 	pod->object.title = mem_strdup(scope->object);
@@ -108,9 +108,11 @@ void decode_pod(struct decoder *decoder, struct scope *scope, const struct doc_n
 	pod->name = mem_strdup(decode_name(node));
 	pod->node_name = mem_strdup(doc_get_text(spec, "nodeName"));
 	pod->labels = labels_from(doc_get(meta, "labels"));
+	pod->weight = decode_weight(scope, node);
 	pod->ready = is_ready(status);
 	pod->terminating = doc_get(meta, "deletionTimestamp") != NULL;
 	pod->ended = phase && (strcmp(phase, "Succeeded") == 0 || strcmp(phase, "Failed") == 0);
+	mark = scope_enter(scope, "spec");
 	decode_containers(pod, scope, spec, "containers", false);
 	decode_containers(pod, scope, spec, "initContainers", true);
 	scope_leave(scope, mark);

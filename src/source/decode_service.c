@@ -4,25 +4,15 @@
 #include <string.h>
 
 #include "portald/mem.h"
-#include "source/decode.h"
+#include "source/decode_service.h"
 #include "source/names.h"
 
-/* The API's limits for sessionAffinityConfig.clientIP.timeoutSeconds. */
-#define AFFINITY_MAX_SECONDS 86400
-
-/* A Service on its way through the checks. */
-struct checked {
-	struct scope *scope;
-	const struct doc_node *spec;
-	struct set_service *service;
-	struct model_service *model;
-};
+#define LABEL_PROXY_NAME "service.kubernetes.io/service-proxy-name"
+#define LABEL_HEADLESS "service.kubernetes.io/headless"
 
 /* ---- small parts ---- */
 
-/* spec's field is one of the words (ended by NULL), or missing. Returns its index, or fallback. */
-static size_t check_choice(
-	struct checked *checked, const char *field, const char *const *words, size_t fallback)
+size_t decode_choice(struct checked *checked, const char *field, const char *const *words, size_t fallback)
 {
 	const char *text = doc_get_text(checked->spec, field);
 
@@ -30,12 +20,13 @@ static size_t check_choice(
 		if (strcmp(text, words[i]) == 0)
 			return i;
 	}
-	if (text)
+	/* A value that an API server has let pass and nobody knows here is newer. */
+	if (text && !checked->scope->stored)
 		scope_unsupported(checked->scope, field, doc_get(checked->spec, field), text, words);
 	return fallback;
 }
 
-static void forbid(struct checked *checked, const char *field, const char *why)
+void decode_forbid(struct checked *checked, const char *field, const char *why)
 {
 	const struct doc_node *node = doc_get(checked->spec, field);
 	size_t mark;
@@ -59,7 +50,7 @@ static void check_type(struct checked *checked)
 	};
 
 	checked->model->type =
-		(enum model_service_type)check_choice(checked, "type", types, MODEL_CLUSTER_IP);
+		(enum model_service_type)decode_choice(checked, "type", types, MODEL_CLUSTER_IP);
 }
 
 static void check_selector(struct checked *checked)
@@ -82,11 +73,30 @@ static void check_affinity(struct checked *checked)
 	const struct doc_node *seconds = doc_get(client_ip, "timeoutSeconds");
 
 	/* With None the API server drops the configuration. */
-	if (check_choice(checked, "sessionAffinity", affinities, 1) != 0 || !seconds)
+	if (decode_choice(checked, "sessionAffinity", affinities, 1) != 0)
 		return;
-	if (seconds->number < 1 || seconds->number > AFFINITY_MAX_SECONDS)
+	checked->model->options.affinity_timeout_s = SERVICE_AFFINITY_DEFAULT_S;
+	if (!seconds)
+		return;
+	if (seconds->number < 1 || seconds->number > SERVICE_AFFINITY_MAX_S)
 		scope_invalid(checked->scope, "sessionAffinityConfig.clientIP.timeoutSeconds", seconds,
 			seconds->text, "must be greater than 0 and at most 86400");
+	else
+		checked->model->options.affinity_timeout_s = (uint32_t)seconds->number;
+}
+
+/* By these labels kube-proxy passes a Service over, whatever their values. */
+static void check_scope(struct checked *checked)
+{
+	const struct doc_node *labels = doc_get(doc_get(checked->node, "metadata"), "labels");
+	const struct doc_node *proxy_name = doc_get(labels, LABEL_PROXY_NAME);
+
+	if (proxy_name)
+		checked->model->out_of_scope = mem_printf(
+			"label " LABEL_PROXY_NAME "=%s: another proxy serves it", proxy_name->text);
+	else if (doc_get(labels, LABEL_HEADLESS))
+		checked->model->out_of_scope =
+			mem_strdup("label " LABEL_HEADLESS ": clients find its endpoints through DNS");
 }
 
 static void check_external_name(struct checked *checked)
@@ -97,10 +107,10 @@ static void check_external_name(struct checked *checked)
 
 	if (checked->model->type != MODEL_EXTERNAL_NAME)
 		return;
-	forbid(checked, "clusterIPs", "may not be set for ExternalName services");
-	forbid(checked, "clusterIP", "may not be set for ExternalName services");
-	forbid(checked, "ipFamilies", "may not be set for ExternalName services");
-	forbid(checked, "ipFamilyPolicy", "may not be set for ExternalName services");
+	decode_forbid(checked, "clusterIPs", "may not be set for ExternalName services");
+	decode_forbid(checked, "clusterIP", "may not be set for ExternalName services");
+	decode_forbid(checked, "ipFamilies", "may not be set for ExternalName services");
+	decode_forbid(checked, "ipFamilyPolicy", "may not be set for ExternalName services");
 	if (!name) {
 		scope_required(checked->scope, "externalName", checked->spec, "");
 		return;
@@ -113,188 +123,6 @@ static void check_external_name(struct checked *checked)
 		scope_invalid(checked->scope, "externalName", doc_get(checked->spec, "externalName"), name,
 			names_dns1123_subdomain(host));
 	free(host);
-}
-
-static bool is_external(const struct checked *checked)
-{
-	return checked->model->type == MODEL_NODE_PORT || checked->model->type == MODEL_LOAD_BALANCER ||
-	       (checked->model->type == MODEL_CLUSTER_IP && doc_get_count(checked->spec, "externalIPs") > 0);
-}
-
-static void check_health_port(struct checked *checked, bool local)
-{
-	const struct doc_node *port = doc_get(checked->spec, "healthCheckNodePort");
-
-	if (!port || port->number == 0)
-		return;
-	if (!local || checked->model->type != MODEL_LOAD_BALANCER)
-		scope_invalid(checked->scope, "healthCheckNodePort", port, port->text,
-			"may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is "
-			"'Local'");
-	else
-		checked->service->health_check_node_port =
-			decode_port_number(checked->scope, "healthCheckNodePort", port);
-}
-
-static void check_policies(struct checked *checked)
-{
-	static const char *const policies[] = {"Cluster", "Local", NULL};
-	static const char *const distributions[] = {"PreferClose", "PreferSameNode", "PreferSameZone", NULL};
-	const char *external = doc_get_text(checked->spec, "externalTrafficPolicy");
-	bool local = false;
-
-	if (is_external(checked))
-		local = check_choice(checked, "externalTrafficPolicy", policies, 0) == 1;
-	else if (external)
-		scope_invalid(checked->scope, "externalTrafficPolicy",
-			doc_get(checked->spec, "externalTrafficPolicy"), external,
-			"may only be set for externally-accessible services");
-	check_choice(checked, "internalTrafficPolicy", policies, 0);
-	check_choice(checked, "trafficDistribution", distributions, 0);
-	check_health_port(checked, local);
-}
-
-static void check_external_ips(struct checked *checked)
-{
-	const struct doc_node *list = doc_get(checked->spec, "externalIPs");
-	size_t mark = scope_enter(checked->scope, "externalIPs");
-
-	for (size_t i = 0; i < doc_get_count(checked->spec, "externalIPs"); i++) {
-		const struct doc_node *node = list->items[i];
-		size_t index_mark = scope_enter_index(checked->scope, i);
-		struct addr addr;
-
-		if (decode_endpoint_address(checked->scope, NULL, node, &addr)) {
-			if (addr_is_loopback(&addr) || addr_is_link_local(&addr))
-				scope_invalid(checked->scope, NULL, node, node->text,
-					"may not be a loopback or link-local address");
-		}
-		scope_leave(checked->scope, index_mark);
-	}
-	scope_leave(checked->scope, mark);
-}
-
-static void check_load_balancer(struct checked *checked)
-{
-	static const char only[] = "may only be used when `type` is 'LoadBalancer'";
-	const struct doc_node *list = doc_get(checked->spec, "loadBalancerSourceRanges");
-
-	checked->service->wants_node_ports =
-		checked->model->type == MODEL_NODE_PORT ||
-		(checked->model->type == MODEL_LOAD_BALANCER &&
-			doc_get_bool(checked->spec, "allocateLoadBalancerNodePorts", true));
-	if (checked->model->type != MODEL_LOAD_BALANCER) {
-		forbid(checked, "loadBalancerSourceRanges", only);
-		forbid(checked, "allocateLoadBalancerNodePorts", only);
-		forbid(checked, "loadBalancerClass", only);
-		return;
-	}
-	for (size_t i = 0; i < doc_get_count(checked->spec, "loadBalancerSourceRanges"); i++) {
-		const char *slash = strchr(list->items[i]->text, '/');
-
-		/* Host bits and spaces are allowed here, for history's sake: only what is no CIDR at all is
-		 * refused. */
-		if (!slash)
-			scope_invalid(checked->scope, "loadBalancerSourceRanges", list->items[i],
-				list->items[i]->text, "must be a valid CIDR value, such as 10.9.8.0/24");
-	}
-}
-
-/* ---- cluster IPs ---- */
-
-static void check_families(struct checked *checked)
-{
-	static const char *const families[] = {"IPv4", "IPv6", NULL};
-	static const char *const policies[] = {"PreferDualStack", "RequireDualStack", "SingleStack", NULL};
-	const struct doc_node *list = doc_get(checked->spec, "ipFamilies");
-	struct set_service *service = checked->service;
-	size_t mark = scope_enter(checked->scope, "ipFamilies");
-
-	for (size_t i = 0; i < doc_get_count(checked->spec, "ipFamilies"); i++) {
-		const char *text = list->items[i]->text;
-		enum addr_family family = strcmp(text, "IPv6") == 0 ? ADDR_V6 : ADDR_V4;
-		size_t index_mark = scope_enter_index(checked->scope, i);
-
-		if (strcmp(text, "IPv4") != 0 && family == ADDR_V4)
-			scope_unsupported(checked->scope, NULL, list->items[i], text, families);
-		else if (i >= 2 || (i == 1 && service->family_count == 1 && service->families[0] == family))
-			scope_duplicate(checked->scope, NULL, list->items[i], text);
-		else
-			service->families[service->family_count++] = family;
-		scope_leave(checked->scope, index_mark);
-	}
-	scope_leave(checked->scope, mark);
-	check_choice(checked, "ipFamilyPolicy", policies, 0);
-}
-
-/* One address of spec.clusterIPs, or spec.clusterIP if there is no list. */
-static void check_cluster_ip(struct checked *checked, const char *field, const struct doc_node *node)
-{
-	struct model_service *model = checked->model;
-	size_t index = model->cluster_ip_count;
-	struct addr addr;
-
-	if (!decode_endpoint_address(checked->scope, field, node, &addr))
-		return;
-	if (addr_is_loopback(&addr) || addr_is_link_local(&addr))
-		scope_invalid(checked->scope, field, node, node->text,
-			"may not be a loopback or link-local address");
-	else if (index > 0 && addr_family(&addr) == addr_family(&model->cluster_ips[0]))
-		scope_invalid(
-			checked->scope, field, node, node->text, "may only hold one address of each family");
-	else if (index < checked->service->family_count &&
-		 addr_family(&addr) != checked->service->families[index])
-		scope_invalid(checked->scope, field, node, node->text,
-			"is not of the family that ipFamilies names");
-	else
-		model->cluster_ips[model->cluster_ip_count++] = addr;
-}
-
-static void check_cluster_ip_list(struct checked *checked)
-{
-	const struct doc_node *list = doc_get(checked->spec, "clusterIPs");
-	const char *primary = doc_get_text(checked->spec, "clusterIP");
-	size_t count = doc_get_count(checked->spec, "clusterIPs");
-	size_t mark = scope_enter(checked->scope, "clusterIPs");
-
-	if (!primary)
-		scope_report(checked->scope, SOURCE_ERROR, list,
-			"Forbidden: must be empty when `clusterIP` is not specified");
-	else if (strcmp(primary, list->items[0]->text) != 0)
-		scope_invalid(checked->scope, NULL, list->items[0], list->items[0]->text,
-			"the first must be the same as `clusterIP`");
-	else if (count > 2)
-		scope_report(checked->scope, SOURCE_ERROR, list, "Too many: %zu: must have at most 2 items",
-			count);
-	else if (count > 1 && checked->model->headless)
-		scope_report(checked->scope, SOURCE_ERROR, list, "may hold nothing else beside 'None'");
-	for (size_t i = 0; i < count && i < 2 && !checked->model->headless; i++) {
-		size_t index_mark = scope_enter_index(checked->scope, i);
-
-		check_cluster_ip(checked, NULL, list->items[i]);
-		scope_leave(checked->scope, index_mark);
-	}
-	scope_leave(checked->scope, mark);
-}
-
-static void check_cluster_ips(struct checked *checked)
-{
-	const char *text = doc_get_text(checked->spec, "clusterIP");
-	const struct doc_node *node = decode_at(checked->spec, "clusterIP");
-
-	checked->service->cluster_ip_place = scope_place(checked->scope, node);
-	if (checked->model->type == MODEL_EXTERNAL_NAME)
-		return;
-	checked->model->headless = text && strcmp(text, "None") == 0;
-	if (checked->model->headless && checked->model->type != MODEL_CLUSTER_IP)
-		scope_invalid(checked->scope, "clusterIP", node, text,
-			"may not be set to 'None' for NodePort and LoadBalancer services");
-	check_families(checked);
-	if (doc_get_count(checked->spec, "clusterIPs") > 0)
-		check_cluster_ip_list(checked);
-	else if (text && !checked->model->headless)
-		check_cluster_ip(checked, "clusterIP", node);
-	checked->service->wants_cluster_ip = !text;
 }
 
 /* ---- ports ---- */
@@ -336,30 +164,37 @@ static void check_target_port(
 	target->name = mem_strdup(value->text);
 }
 
-static void check_node_port(struct checked *checked, const struct doc_node *node,
-	struct model_service_port *port, const struct source_options *options)
+uint16_t decode_node_port(struct checked *checked, const char *field, const struct doc_node *value)
+{
+	const struct source_options *options = checked->options;
+	char *why;
+
+	if (value->number >= options->node_port_first && value->number <= options->node_port_last)
+		return (uint16_t)value->number;
+	why = mem_printf("provided port is not in the valid range. The range of valid ports is %u-%u",
+		options->node_port_first, options->node_port_last);
+	scope_invalid(checked->scope, field, value, value->text, why);
+	free(why);
+	return 0;
+}
+
+static void check_node_port(
+	struct checked *checked, const struct doc_node *node, struct model_service_port *port)
 {
 	const struct doc_node *value = doc_get(node, "nodePort");
+	size_t mark;
 
 	/* An ExternalName Service gets no nodePort whatever it says. */
 	if (!value || value->number == 0 || checked->model->type == MODEL_EXTERNAL_NAME)
 		return;
-	if (checked->model->type == MODEL_CLUSTER_IP) {
-		size_t mark = scope_enter(checked->scope, "nodePort");
-
-		scope_report(checked->scope, SOURCE_ERROR, value,
-			"Forbidden: may not be used when `type` is 'ClusterIP'");
-		scope_leave(checked->scope, mark);
-	} else if (value->number < options->node_port_first || value->number > options->node_port_last) {
-		char *why = mem_printf("provided port is not in the valid range. The range of valid ports "
-				       "is %u-%u",
-			options->node_port_first, options->node_port_last);
-
-		scope_invalid(checked->scope, "nodePort", value, value->text, why);
-		free(why);
-	} else {
-		port->node_port = (uint16_t)value->number;
+	if (checked->model->type != MODEL_CLUSTER_IP) {
+		port->node_port = decode_node_port(checked, "nodePort", value);
+		return;
 	}
+	mark = scope_enter(checked->scope, "nodePort");
+	scope_report(
+		checked->scope, SOURCE_ERROR, value, "Forbidden: may not be used when `type` is 'ClusterIP'");
+	scope_leave(checked->scope, mark);
 }
 
 /* No other port of the Service has the same protocol and number. */
@@ -379,8 +214,8 @@ static void check_port_conflicts(
 	}
 }
 
-static void check_port(struct checked *checked, const struct doc_node *node, struct target_port *target,
-	const struct source_options *options, bool needs_name)
+static void check_port(
+	struct checked *checked, const struct doc_node *node, struct target_port *target, bool needs_name)
 {
 	const struct doc_node *number = doc_get(node, "port");
 	const char *name = doc_get_text(node, "name"), *app = doc_get_text(node, "appProtocol");
@@ -396,7 +231,7 @@ static void check_port(struct checked *checked, const struct doc_node *node, str
 	else
 		scope_required(checked->scope, "port", node, "must be between 1 and 65535, inclusive");
 	check_target_port(checked, node, target, port->port);
-	check_node_port(checked, node, port, options);
+	check_node_port(checked, node, port);
 	target->node_port_place = scope_place(checked->scope, decode_at(node, "nodePort"));
 	if (app && names_label_key(app))
 		scope_invalid(checked->scope, "appProtocol", doc_get(node, "appProtocol"), app,
@@ -404,7 +239,7 @@ static void check_port(struct checked *checked, const struct doc_node *node, str
 	check_port_conflicts(checked, node, port);
 }
 
-static void check_ports(struct checked *checked, const struct source_options *options)
+static void check_ports(struct checked *checked)
 {
 	const struct doc_node *list = doc_get(checked->spec, "ports");
 	size_t count = doc_get_count(checked->spec, "ports"), mark = scope_enter(checked->scope, "ports");
@@ -420,7 +255,7 @@ static void check_ports(struct checked *checked, const struct source_options *op
 	for (size_t i = 0; i < count; i++) {
 		size_t index_mark = scope_enter_index(checked->scope, i);
 
-		check_port(checked, list->items[i], &checked->service->targets[i], options, count > 1);
+		check_port(checked, list->items[i], &checked->service->targets[i], count > 1);
 		scope_leave(checked->scope, index_mark);
 	}
 	scope_leave(checked->scope, mark);
@@ -430,22 +265,29 @@ void decode_service(struct decoder *decoder, struct scope *scope, const struct d
 {
 	struct set_service *service = mem_calloc(1, sizeof(*service));
 	const struct doc_node *spec = doc_get(node, "spec");
-	struct checked checked = {.scope = scope, .spec = spec ? spec : node, .service = service};
-	size_t mark = scope_enter(scope, "spec");
+	struct checked checked = {
+		.scope = scope,
+		.node = node,
+		.spec = spec ? spec : node,
+		.service = service,
+		.options = decoder->options,
+	};
+	size_t mark;
 
 	service->object.place = scope_place(scope, node);
 	service->object.title = mem_strdup(scope->object);
 	checked.model = service->model = model_service_new(decode_namespace(node), decode_name(node));
 	checked.model->publish_not_ready = doc_get_bool(spec, "publishNotReadyAddresses", false);
+	decode_service_annotations(scope, node, &checked.model->options);
+	mark = scope_enter(scope, "spec");
+	check_scope(&checked);
 	check_type(&checked);
-	check_cluster_ips(&checked);
-	check_ports(&checked, decoder->options);
+	decode_cluster_ips(&checked);
+	check_ports(&checked);
 	check_selector(&checked);
 	check_affinity(&checked);
 	check_external_name(&checked);
-	check_policies(&checked);
-	check_external_ips(&checked);
-	check_load_balancer(&checked);
+	decode_external(&checked);
 	scope_leave(scope, mark);
 	if (scope->error_count == 0)
 		set_take_service(decoder->set, service);

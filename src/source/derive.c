@@ -12,6 +12,7 @@
 
 struct derivation {
 	const struct set_service *service;
+	const struct pods *pods;
 	struct model_builder *builder;
 	enum addr_family family;
 	struct model_slice **slices; /* of this family, the builder's */
@@ -97,6 +98,31 @@ static const struct addr *pod_address(const struct set_pod *pod, enum addr_famil
 	return NULL;
 }
 
+static int node_place_cmp(const void *name, const void *node)
+{
+	return strcmp(name, (*(struct set_node *const *)node)->model->name);
+}
+
+static const char *zone_of(const struct pods *pods, const char *node_name)
+{
+	struct set_node *const *found = NULL;
+
+	if (node_name && pods->node_count > 0)
+		found = bsearch(
+			node_name, pods->nodes, pods->node_count, sizeof(struct set_node *), node_place_cmp);
+	return found ? (*found)->model->zone : NULL;
+}
+
+/* As the EndpointSlice controller sets them for trafficDistribution: each endpoint is for its own zone, or
+ * its own node and, for proxies that know no node hints, its zone. */
+static void add_hints(struct model_endpoint *endpoint, enum model_distribution distribution)
+{
+	if (distribution != MODEL_DISTRIBUTE_ALL && endpoint->zone)
+		model_endpoint_add_zone_hint(endpoint, endpoint->zone);
+	if (distribution == MODEL_PREFER_SAME_NODE && endpoint->node_name)
+		model_endpoint_add_node_hint(endpoint, endpoint->node_name);
+}
+
 static void add_pod(struct derivation *derivation, const struct set_pod *pod)
 {
 	const struct addr *addr = pod_address(pod, derivation->family);
@@ -113,6 +139,9 @@ static void add_pod(struct derivation *derivation, const struct set_pod *pod)
 	endpoint->ready = derivation->service->model->publish_not_ready || (pod->ready && !pod->terminating);
 	endpoint->target = mem_printf("Pod %s/%s", pod->namespace, pod->name);
 	endpoint->node_name = mem_strdup(pod->node_name);
+	endpoint->zone = mem_strdup(zone_of(derivation->pods, pod->node_name));
+	endpoint->weight = pod->weight;
+	add_hints(endpoint, derivation->service->model->distribution);
 	derivation->used += slice->port_count > 0 || derivation->service->model->port_count == 0;
 }
 
@@ -121,40 +150,44 @@ static bool is_matched(const struct set_service *service, const struct set_pod *
 	return labels_matching(&service->selector, &pod->labels) == service->selector.count;
 }
 
-/* The families that the Service has endpoints of: as it says, else those of its addresses. */
+/* The families that the Service has endpoints of: those of its addresses; as it says if it has none. */
 static bool has_family(
 	const struct set_service *service, enum addr_family family, const struct source_options *options)
 {
-	for (size_t i = 0; i < service->family_count; i++) {
+	const struct model_service *model = service->model;
+
+	for (size_t i = 0; i < model->cluster_ip_count; i++) {
+		if (addr_family(&model->cluster_ips[i]) == family)
+			return true;
+	}
+	for (size_t i = 0; i < service->family_count && model->cluster_ip_count == 0; i++) {
 		if (service->families[i] == family)
 			return true;
 	}
-	for (size_t i = 0; i < service->model->cluster_ip_count && service->family_count == 0; i++) {
-		if (addr_family(&service->model->cluster_ips[i]) == family)
-			return true;
-	}
-	return service->family_count == 0 && service->model->cluster_ip_count == 0 &&
+	return service->family_count == 0 && model->cluster_ip_count == 0 &&
 	       addr_family(&options->service_cluster_ip_range.addr) == family;
 }
 
-struct pods_outcome pods_derive(const struct set_service *service, struct set_pod *const *pods,
-	size_t pod_count, const struct source_options *options, struct model_builder *builder)
+struct pods_outcome pods_derive(const struct set_service *service, const struct pods *pods,
+	const struct source_options *options, struct model_builder *builder)
 {
-	struct derivation v4 = {.service = service, .builder = builder, .family = ADDR_V4};
-	struct derivation v6 = {.service = service, .builder = builder, .family = ADDR_V6};
+	struct derivation v4 = {.service = service, .pods = pods, .builder = builder, .family = ADDR_V4};
+	struct derivation v6 = {.service = service, .pods = pods, .builder = builder, .family = ADDR_V6};
 	struct pods_outcome outcome = {0};
 
-	for (size_t i = 0; i < pod_count; i++) {
-		if (!is_matched(service, pods[i]))
+	for (size_t i = 0; i < pods->count; i++) {
+		const struct set_pod *pod = pods->list[i];
+
+		if (!is_matched(service, pod))
 			continue;
 		outcome.matched++;
-		if (pods[i]->ended || pods[i]->ip_count == 0)
+		if (pod->ended || pod->ip_count == 0)
 			continue;
 		outcome.with_address++;
 		if (has_family(service, ADDR_V4, options))
-			add_pod(&v4, pods[i]);
+			add_pod(&v4, pod);
 		if (has_family(service, ADDR_V6, options))
-			add_pod(&v6, pods[i]);
+			add_pod(&v6, pod);
 	}
 	outcome.used = v4.used + v6.used;
 	free(v4.slices);

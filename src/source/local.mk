@@ -13,10 +13,15 @@ src_source_libsource_a_SOURCES = \
 	src/source/claim.c \
 	src/source/decode.c \
 	src/source/decode.h \
+	src/source/decode_annotations.c \
+	src/source/decode_cluster_ips.c \
 	src/source/decode_endpoints.c \
+	src/source/decode_external.c \
+	src/source/decode_node.c \
 	src/source/decode_parts.c \
 	src/source/decode_pod.c \
 	src/source/decode_service.c \
+	src/source/decode_service.h \
 	src/source/derive.c \
 	src/source/doc.c \
 	src/source/doc.h \

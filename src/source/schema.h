@@ -33,7 +33,9 @@ extern const struct schema schema_service;
 extern const struct schema schema_endpoints;
 extern const struct schema schema_endpoint_slice_v1;
 extern const struct schema schema_endpoint_slice_v1beta1;
-extern const struct schema schema_pod; /* what is read of it; to be checked leniently */
+/* What is read of these; to be checked leniently. */
+extern const struct schema schema_pod;
+extern const struct schema schema_node;
 
 /* Checks an object as the API server's strict decoding does: forms, unknown and duplicate fields. After a
  * check without errors (scope->error_count), every field of the tables is absent, null or of its form. */

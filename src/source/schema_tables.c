@@ -95,12 +95,34 @@ static const struct field service_spec_fields[] = {
 };
 static const struct schema service_spec = {service_spec_fields};
 
+static const struct field ingress_fields[] = {
+	{"ip", FIELD_TEXT, NULL},
+	{"hostname", FIELD_TEXT, NULL},
+	{"ipMode", FIELD_TEXT, NULL},
+	{"ports", FIELD_ANY, NULL},
+	END,
+};
+static const struct schema ingress = {ingress_fields};
+
+static const struct field load_balancer_fields[] = {
+	{"ingress", FIELD_OBJECT_LIST, &ingress},
+	END,
+};
+static const struct schema load_balancer = {load_balancer_fields};
+
+static const struct field service_status_fields[] = {
+	{"loadBalancer", FIELD_OBJECT, &load_balancer},
+	{"conditions", FIELD_ANY, NULL},
+	END,
+};
+static const struct schema service_status = {service_status_fields};
+
 static const struct field service_fields[] = {
 	{"apiVersion", FIELD_TEXT, NULL},
 	{"kind", FIELD_TEXT, NULL},
 	{"metadata", FIELD_OBJECT, &meta},
 	{"spec", FIELD_OBJECT, &service_spec},
-	{"status", FIELD_ANY, NULL},
+	{"status", FIELD_OBJECT, &service_status},
 	END,
 };
 const struct schema schema_service = {service_fields};
@@ -152,6 +174,19 @@ static const struct field conditions_fields[] = {
 };
 static const struct schema conditions = {conditions_fields};
 
+static const struct field hint_fields[] = {
+	{"name", FIELD_TEXT, NULL},
+	END,
+};
+static const struct schema hint = {hint_fields};
+
+static const struct field hints_fields[] = {
+	{"forZones", FIELD_OBJECT_LIST, &hint},
+	{"forNodes", FIELD_OBJECT_LIST, &hint},
+	END,
+};
+static const struct schema hints = {hints_fields};
+
 static const struct field endpoint_v1_fields[] = {
 	{"addresses", FIELD_TEXT_LIST, NULL},
 	{"conditions", FIELD_OBJECT, &conditions},
@@ -160,7 +195,7 @@ static const struct field endpoint_v1_fields[] = {
 	{"deprecatedTopology", FIELD_TEXT_MAP, NULL},
 	{"nodeName", FIELD_TEXT, NULL},
 	{"zone", FIELD_TEXT, NULL},
-	{"hints", FIELD_ANY, NULL},
+	{"hints", FIELD_OBJECT, &hints},
 	END,
 };
 static const struct schema endpoint_v1 = {endpoint_v1_fields};
@@ -172,7 +207,7 @@ static const struct field endpoint_v1beta1_fields[] = {
 	{"targetRef", FIELD_OBJECT, &reference},
 	{"topology", FIELD_TEXT_MAP, NULL},
 	{"nodeName", FIELD_TEXT, NULL},
-	{"hints", FIELD_ANY, NULL},
+	{"hints", FIELD_OBJECT, &hints},
 	END,
 };
 static const struct schema endpoint_v1beta1 = {endpoint_v1beta1_fields};
@@ -198,6 +233,14 @@ static const struct field slice_v1beta1_fields[] = {
 	END,
 };
 const struct schema schema_endpoint_slice_v1beta1 = {slice_v1beta1_fields};
+
+/* ---- Node: only its name and labels ---- */
+
+static const struct field node_fields[] = {
+	{"metadata", FIELD_OBJECT, &meta},
+	END,
+};
+const struct schema schema_node = {node_fields};
 
 /* ---- Pod: only what makes an endpoint ---- */
 

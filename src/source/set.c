@@ -143,6 +143,13 @@ void set_pod_free(struct set_pod *pod)
 	free(pod);
 }
 
+void set_node_free(struct set_node *node)
+{
+	model_node_unref(node->model);
+	free(node->object.title);
+	free(node);
+}
+
 void set_endpoints_add(struct set_endpoints *endpoints, struct model_slice *slice)
 {
 	endpoints->slices = mem_grow(endpoints->slices, endpoints->slice_count, &endpoints->slice_capacity,
@@ -197,6 +204,13 @@ void set_take_pod(struct set *set, struct set_pod *pod)
 	set->pods[set->pod_count++] = pod;
 }
 
+void set_take_node(struct set *set, struct set_node *node)
+{
+	take_name(set, &node->object);
+	set->nodes = mem_grow(set->nodes, set->node_count, &set->node_capacity, sizeof(struct set_node *));
+	set->nodes[set->node_count++] = node;
+}
+
 void set_fini(struct set *set)
 {
 	struct set_name *name = set->names, *next;
@@ -213,6 +227,9 @@ void set_fini(struct set *set)
 		set_endpoints_free(set->endpoints[i]);
 	for (size_t i = 0; i < set->pod_count; i++)
 		set_pod_free(set->pods[i]);
+	for (size_t i = 0; i < set->node_count; i++)
+		set_node_free(set->nodes[i]);
+	free(set->nodes);
 	free(set->services);
 	free(set->endpoints);
 	free(set->pods);

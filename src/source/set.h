@@ -36,16 +36,20 @@ struct target_port {
 	struct place node_port_place;
 };
 
+/* spec.ipFamilyPolicy. */
+enum family_policy { SINGLE_STACK, PREFER_DUAL_STACK, REQUIRE_DUAL_STACK };
+
 struct set_service {
 	struct object object;
 	struct model_service *model;
 	struct labels selector;
 	struct target_port *targets; /* as many as model->port_count */
-	bool wants_cluster_ip, wants_node_ports;
+	bool wants_cluster_ip;       /* as many as the family policy says, beyond those it has */
+	bool wants_node_ports, wants_health_check_port;
 	enum addr_family families[2]; /* spec.ipFamilies */
 	size_t family_count;
-	uint16_t health_check_node_port;
-	struct place cluster_ip_place, selector_place;
+	enum family_policy family_policy;
+	struct place cluster_ip_place, family_policy_place, selector_place;
 };
 
 /* An Endpoints object or an EndpointSlice. */
@@ -74,8 +78,14 @@ struct set_pod {
 	struct addr ips[2];
 	size_t ip_count;
 	bool ready, terminating, ended; /* ended: phase Succeeded or Failed */
+	uint16_t weight;
 	struct pod_port *ports;
 	size_t port_count, port_capacity;
+};
+
+struct set_node {
+	struct object object;
+	struct model_node *model;
 };
 
 struct set_name; /* table of the names in use */
@@ -90,6 +100,8 @@ struct set {
 	size_t endpoints_count, endpoints_capacity;
 	struct set_pod **pods;
 	size_t pod_count, pod_capacity;
+	struct set_node **nodes; /* sorted by name once set_build() runs */
+	size_t node_count, node_capacity;
 };
 
 void set_fini(struct set *set);
@@ -98,10 +110,12 @@ void set_fini(struct set *set);
 void set_take_service(struct set *set, struct set_service *service);
 void set_take_endpoints(struct set *set, struct set_endpoints *endpoints);
 void set_take_pod(struct set *set, struct set_pod *pod);
+void set_take_node(struct set *set, struct set_node *node);
 
 void set_service_free(struct set_service *service);
 void set_endpoints_free(struct set_endpoints *endpoints);
 void set_pod_free(struct set_pod *pod);
+void set_node_free(struct set_node *node);
 
 /* Appends a slice of the given family and takes the reference. Its name is unique within the set. */
 void set_endpoints_add(struct set_endpoints *endpoints, struct model_slice *slice);
@@ -129,9 +143,17 @@ struct pods_outcome {
 	size_t used;         /* of these, those that became endpoints */
 };
 
-/* Derives a Service's endpoints from Pods as the endpoints controller does it. pods are those of the
- * Service's namespace; the slices go into the builder. */
-struct pods_outcome pods_derive(const struct set_service *service, struct set_pod *const *pods,
-	size_t pod_count, const struct source_options *options, struct model_builder *builder);
+/* What the derivation works on. */
+struct pods {
+	struct set_pod *const *list; /* those of the Service's namespace */
+	size_t count;
+	struct set_node *const *nodes; /* sorted by name, without those gone */
+	size_t node_count;
+};
+
+/* Derives a Service's endpoints from Pods as the endpoints controller does it, with the hints that its
+ * trafficDistribution asks for. The slices go into the builder. */
+struct pods_outcome pods_derive(const struct set_service *service, const struct pods *pods,
+	const struct source_options *options, struct model_builder *builder);
 
 #endif

@@ -2,6 +2,7 @@
  * `portald plan` and in the fuzzers. */
 #include "portald/source.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,11 +21,28 @@ struct reading {
 
 void source_options_init(struct source_options *options)
 {
-	*options = (struct source_options){
-		.service_cluster_ip_range = {.addr = addr_v4(0x0a600000), .bits = 12},
-		.node_port_first = 30000,
-		.node_port_last = 32767,
-	};
+	*options = (struct source_options){.node_port_first = 30000, .node_port_last = 32767};
+	source_options_set_ranges(options, "10.96.0.0/12,fd00:10:96::/112");
+}
+
+int source_options_set_ranges(struct source_options *options, const char *text)
+{
+	const char *comma = strchrnul(text, ',');
+	char *first = mem_printf("%.*s", (int)(comma - text), text);
+	struct source_options fresh = *options;
+	int rc = addr_parse_prefix(&fresh.service_cluster_ip_range, first);
+
+	free(first);
+	fresh.has_second_cluster_ip_range = *comma != '\0';
+	if (rc == 0 && fresh.has_second_cluster_ip_range)
+		rc = addr_parse_prefix(&fresh.second_cluster_ip_range, comma + 1);
+	if (rc == 0 && fresh.has_second_cluster_ip_range &&
+		addr_family(&fresh.service_cluster_ip_range.addr) ==
+			addr_family(&fresh.second_cluster_ip_range.addr))
+		rc = -EINVAL;
+	if (rc == 0)
+		*options = fresh;
+	return rc;
 }
 
 char *source_diag_format(const struct source_diag *diag)

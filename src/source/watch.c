@@ -445,8 +445,12 @@ int watch_body(struct watch *watch, int64_t now_ms, const char *bytes, size_t by
 {
 	int rc;
 
-	if (watch->state != WATCH_ASKED || !watch->stream)
+	if (watch->state != WATCH_ASKED)
 		return -ECANCELED;
+	if (!watch->stream) {
+		finish(watch, now_ms, -EPROTO);
+		return -EBADMSG;
+	}
 	heard(watch, now_ms);
 	rc = api_stream_feed(watch->stream, bytes, byte_count);
 	/* The body of an error may be anything, such as a proxy's page. */

@@ -445,6 +445,7 @@ size_t watch_store_count(const struct watch_store *store, enum watch_resource re
 
 struct model_snapshot *watch_store_snapshot(struct watch_store *store)
 {
+	const struct watch_node *node = watch_store_node(store);
 	struct model_snapshot *snapshot;
 
 	if (store->snapshot)
@@ -459,6 +460,11 @@ struct model_snapshot *watch_store_snapshot(struct watch_store *store)
 		snapshot->slices[i] = model_slice_ref(store->slices.list[i]);
 	snapshot->service_count = store->services.count;
 	snapshot->slice_count = store->slices.count;
+	if (node) {
+		snapshot->nodes = mem_calloc(1, sizeof(*snapshot->nodes));
+		snapshot->nodes[0] = model_node_ref(node->model);
+		snapshot->node_count = 1;
+	}
 	store->snapshot = model_snapshot_ref(snapshot);
 	return snapshot;
 }

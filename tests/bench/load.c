@@ -61,11 +61,11 @@ static int parse_number(const char *text, double least, double most, double *out
 static int parse_size(const char *text, size_t most, size_t *out)
 {
 	double value;
-	int r = parse_number(text, 1, (double)most, &value);
 
-	if (r == 0)
-		*out = (size_t)value;
-	return r;
+	if (parse_number(text, 1, (double)most, &value) < 0)
+		return -EINVAL;
+	*out = (size_t)value;
+	return 0;
 }
 
 static int parse_at(const char *text, struct addr_port *out)

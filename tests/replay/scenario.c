@@ -366,8 +366,8 @@ static void do_node(struct scenario *scenario, const char *text)
 	char *words = mem_strdup(""), buf[ADDR_TEXT_BYTES];
 
 	if (node) {
-		append(&words, node->name);
-		append(&words, node->zone ? node->zone : "-");
+		append(&words, node->model->name);
+		append(&words, node->model->zone ? node->model->zone : "-");
 		for (size_t i = 0; i < node->address_count; i++)
 			append(&words, addr_format(&node->addresses[i], buf));
 		if (node->deleting)

@@ -126,13 +126,21 @@ class Lint:
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
             for check, found, took in pool.map(timed, self.jobs):
                 seconds[check] += took
-                if found:
+                # What is wrong in a header is found wherever it is included.
+                if found and found not in outcome[check]:
                     outcome[check].append(found)
         for check, found in outcome.items():
+            found[:] = distinct(found)
             print(f"{'FAIL' if found else 'ok  '} {check} ({seconds[check]:.1f} s)")
             for text in found:
                 print("    " + text.replace("\n", "\n    "))
         return sum(1 for found in outcome.values() if found)
+
+
+def distinct(reports):
+    """Each finding once: a tool reports one in a header with every file that includes it."""
+    findings = [f.rstrip() for r in reports for f in re.split(r"^(?=\S+:\d+:\d+: (?:error|warning): )", r, flags=re.M)]
+    return list(dict.fromkeys(f for f in findings if f))
 
 
 def python_compiles(root, path):

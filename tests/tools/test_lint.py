@@ -6,6 +6,7 @@ import sys
 import pytest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import lint as lint_driver  # noqa: E402
 import lint_source  # noqa: E402  (found by the line above)
 
 LINT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "lint.py")
@@ -291,6 +292,12 @@ def test_the_analyzer_knows_that_errno_is_positive(configured):
             "\treturn out;\n}\n")
     done = lint(configured({"src/base/addr.c": text}), "--only=clang-tidy")
     assert done.returncode == 0, done.stdout
+
+
+def test_a_finding_in_a_header_is_reported_once():
+    header = "a.h:1:2: error: bad\n  x\n"
+    assert lint_driver.distinct([header + "a.c:1:1: error: own\n", header]) == \
+        ["a.h:1:2: error: bad\n  x", "a.c:1:1: error: own"]
 
 
 def test_emptying_a_table_is_no_use_after_free(configured):

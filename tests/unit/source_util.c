@@ -26,15 +26,28 @@ static void on_diag(void *context, const struct source_diag *diag)
 	decoded->message_count++;
 }
 
-struct decoded decode_texts(const struct source_text *texts, size_t count)
+static struct decoded decode_all(
+	const struct source_text *texts, size_t count, const struct source_options *options)
 {
 	struct decoded decoded = {.messages = mem_strdup("")};
+
+	decoded.result = source_manifests_decode(texts, count, options, on_diag, &decoded);
+	assert_non_null(decoded.result.snapshot);
+	return decoded;
+}
+
+struct decoded decode_texts(const struct source_text *texts, size_t count)
+{
 	struct source_options options;
 
 	source_options_init(&options);
-	decoded.result = source_manifests_decode(texts, count, &options, on_diag, &decoded);
-	assert_non_null(decoded.result.snapshot);
-	return decoded;
+	return decode_all(texts, count, &options);
+}
+
+struct decoded decode_with(const char *text, const struct source_options *options)
+{
+	return decode_all(&(struct source_text){.name = "t.yaml", .bytes = text, .byte_count = strlen(text)},
+		1, options);
 }
 
 struct decoded decode_text(const char *text)

@@ -13,6 +13,7 @@ struct decoded {
 /* Decode with the default options. */
 struct decoded decode_text(const char *text);
 struct decoded decode_texts(const struct source_text *texts, size_t count);
+struct decoded decode_with(const char *text, const struct source_options *options);
 /* The file is $srcdir/tests/unit/manifests/NAME; messages name it NAME. */
 struct decoded decode_manifest(const char *name);
 void decoded_fini(struct decoded *decoded);

@@ -30,6 +30,9 @@ static struct model_service *make_service(const char *name)
 	service->type = MODEL_NODE_PORT;
 	service->cluster_ips[0] = addr_v4(0x0a600001);
 	service->cluster_ip_count = 1;
+	*model_service_add_external_ip(service) = addr_v4(0xc6336407);
+	*model_service_add_load_balancer_ip(service) = addr_v4(0xcb007107);
+	*model_service_add_source_range(service) = (struct addr_prefix){addr_v4(0xc6336400), 24};
 	return service;
 }
 
@@ -45,6 +48,9 @@ static struct model_slice *make_slice(const char *service_name, const char *name
 	endpoint->ready = endpoint->serving = true;
 	endpoint->target = mem_strdup("Pod default/web-1");
 	endpoint->node_name = mem_strdup("node-1");
+	endpoint->zone = mem_strdup("zone-a");
+	assert_true(model_endpoint_add_zone_hint(endpoint, "zone-a"));
+	assert_true(model_endpoint_add_node_hint(endpoint, "node-1"));
 	return slice;
 }
 
@@ -122,6 +128,33 @@ static void test_entries_are_added_up_to_the_limit(void **state)
 	model_slice_unref(slice);
 }
 
+static void test_addresses_and_hints_are_added_up_to_the_limit(void **state)
+{
+	struct model_service *service = model_service_new("ns", "web");
+	struct model_slice *slice = model_slice_new("ns", "web", "a");
+	struct model_endpoint *endpoint = model_slice_add_endpoint(slice);
+
+	(void)state;
+	assert_int_equal(endpoint->weight, SERVICE_WEIGHT_DEFAULT);
+	for (unsigned i = 0; i < MODEL_MAX_EXTERNAL_IPS; i++)
+		assert_non_null(model_service_add_external_ip(service));
+	for (unsigned i = 0; i < MODEL_MAX_LOAD_BALANCER_IPS; i++)
+		assert_non_null(model_service_add_load_balancer_ip(service));
+	for (unsigned i = 0; i < MODEL_MAX_SOURCE_RANGES; i++)
+		assert_non_null(model_service_add_source_range(service));
+	for (unsigned i = 0; i < MODEL_MAX_HINTS; i++) {
+		assert_true(model_endpoint_add_zone_hint(endpoint, "z"));
+		assert_true(model_endpoint_add_node_hint(endpoint, "n"));
+	}
+	assert_null(model_service_add_external_ip(service));
+	assert_null(model_service_add_load_balancer_ip(service));
+	assert_null(model_service_add_source_range(service));
+	assert_false(model_endpoint_add_zone_hint(endpoint, "z"));
+	assert_false(model_endpoint_add_node_hint(endpoint, "n"));
+	model_service_unref(service);
+	model_slice_unref(slice);
+}
+
 /* ---- comparison ---- */
 
 /* Each of these changes one thing. */
@@ -185,11 +218,74 @@ static void change_namespace(struct model_service *service)
 	set_text(&service->namespace, "other");
 }
 
+static void change_internal_policy(struct model_service *service)
+{
+	service->internal_local = true;
+}
+
+static void change_external_policy(struct model_service *service)
+{
+	service->external_local = true;
+}
+
+static void change_distribution(struct model_service *service)
+{
+	service->distribution = MODEL_PREFER_SAME_NODE;
+}
+
+static void change_health_check(struct model_service *service)
+{
+	service->health_check_node_port = 30001;
+}
+
+static void change_options(struct model_service *service)
+{
+	service->options.affinity_timeout_s = 5;
+}
+
+static void change_external_ip(struct model_service *service)
+{
+	service->external_ips[0] = addr_v4(7);
+}
+
+static void change_external_ips(struct model_service *service)
+{
+	model_service_add_external_ip(service);
+}
+
+static void change_load_balancer_ip(struct model_service *service)
+{
+	service->load_balancer_ips[0] = addr_v4(7);
+}
+
+static void change_load_balancer_ips(struct model_service *service)
+{
+	model_service_add_load_balancer_ip(service);
+}
+
+static void change_source_range(struct model_service *service)
+{
+	service->source_ranges[0].bits = 7;
+}
+
+static void change_source_ranges(struct model_service *service)
+{
+	model_service_add_source_range(service);
+}
+
+static void change_scope(struct model_service *service)
+{
+	set_text(&service->out_of_scope, "label");
+}
+
 static void test_services_differ_in_any_field(void **state)
 {
 	static void (*const changes[])(struct model_service *) = {change_type, change_headless,
 		change_cluster_ip, change_cluster_ip_count, change_publishing, change_port_name, change_port,
-		change_node_port, change_proto, change_ports, change_reason, change_namespace};
+		change_node_port, change_proto, change_ports, change_reason, change_namespace,
+		change_internal_policy, change_external_policy, change_distribution, change_health_check,
+		change_options, change_external_ip, change_external_ips, change_load_balancer_ip,
+		change_load_balancer_ips, change_source_range, change_source_ranges, change_scope};
 	struct model_service *a = make_service("web");
 
 	(void)state;
@@ -250,6 +346,36 @@ static void change_node_name(struct model_slice *slice)
 	set_text(&slice->endpoints[0].node_name, "node-2");
 }
 
+static void change_weight(struct model_slice *slice)
+{
+	slice->endpoints[0].weight = 0;
+}
+
+static void change_zone(struct model_slice *slice)
+{
+	set_text(&slice->endpoints[0].zone, NULL);
+}
+
+static void change_zone_hint(struct model_slice *slice)
+{
+	set_text(&slice->endpoints[0].zone_hints[0], "zone-b");
+}
+
+static void change_zone_hints(struct model_slice *slice)
+{
+	model_endpoint_add_zone_hint(&slice->endpoints[0], "zone-b");
+}
+
+static void change_node_hint(struct model_slice *slice)
+{
+	set_text(&slice->endpoints[0].node_hints[0], "node-2");
+}
+
+static void change_node_hints(struct model_slice *slice)
+{
+	model_endpoint_add_node_hint(&slice->endpoints[0], "node-2");
+}
+
 static void change_endpoints(struct model_slice *slice)
 {
 	model_slice_add_endpoint(slice);
@@ -264,7 +390,9 @@ static void test_slices_differ_in_any_field(void **state)
 {
 	static void (*const changes[])(struct model_slice *) = {change_family, change_slice_port,
 		change_slice_port_name, change_addr, change_ready, change_serving, change_terminating,
-		change_target, change_node_name, change_endpoints, change_service_name};
+		change_target, change_node_name, change_weight, change_zone, change_zone_hint,
+		change_zone_hints, change_node_hint, change_node_hints, change_endpoints,
+		change_service_name};
 	struct model_slice *a = make_slice("web", "web-1");
 
 	(void)state;
@@ -280,7 +408,43 @@ static void test_slices_differ_in_any_field(void **state)
 	model_slice_unref(a);
 }
 
+static void test_nodes_differ_in_name_or_zone(void **state)
+{
+	struct model_node *a = model_node_new("n", "z"), *same = model_node_new("n", "z");
+	struct model_node *zone = model_node_new("n", NULL), *name = model_node_new("m", "z");
+
+	(void)state;
+	assert_true(model_node_equal(a, a) && model_node_equal(a, same));
+	assert_false(model_node_equal(a, zone) || model_node_equal(zone, a) || model_node_equal(a, name));
+	model_node_unref(a);
+	model_node_unref(same);
+	model_node_unref(zone);
+	model_node_unref(name);
+}
+
 /* ---- snapshots ---- */
+
+static void test_nodes_are_found_by_name(void **state)
+{
+	struct model_builder *builder = model_builder_new(), *unfinished = model_builder_new();
+	struct model_node *shared = model_node_new("b", "2");
+	struct model_snapshot *snapshot;
+
+	(void)state;
+	model_builder_take_node(builder, model_node_new("c", "3"));
+	model_builder_take_node(builder, model_node_new("a", "old"));
+	model_builder_take_node(builder, model_node_ref(shared));
+	model_builder_take_node(unfinished, shared);
+	model_builder_take_node(builder, model_node_new("a", "1"));
+	snapshot = model_builder_finish(builder);
+	model_builder_free(unfinished);
+	assert_int_equal(snapshot->node_count, 3);
+	assert_string_equal(model_find_node(snapshot, "a")->zone, "1");
+	assert_string_equal(model_find_node(snapshot, "b")->zone, "2");
+	assert_string_equal(model_find_node(snapshot, "c")->zone, "3");
+	assert_null(model_find_node(snapshot, "d"));
+	model_snapshot_unref(snapshot);
+}
 
 static void test_snapshot_is_sorted(void **state)
 {
@@ -412,6 +576,9 @@ int main(void)
 		cmocka_unit_test(test_entries_are_added_up_to_the_limit),
 		cmocka_unit_test(test_services_differ_in_any_field),
 		cmocka_unit_test(test_slices_differ_in_any_field),
+		cmocka_unit_test(test_addresses_and_hints_are_added_up_to_the_limit),
+		cmocka_unit_test(test_nodes_differ_in_name_or_zone),
+		cmocka_unit_test(test_nodes_are_found_by_name),
 		cmocka_unit_test(test_snapshot_is_sorted),
 		cmocka_unit_test(test_last_one_of_a_key_wins),
 		cmocka_unit_test(test_slices_are_found_by_service),

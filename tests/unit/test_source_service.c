@@ -172,7 +172,28 @@ static void other_fields_are_checked(void **state)
 			"spec.healthCheckNodePort: Invalid value: 30100"},
 		{"{allocateLoadBalancerNodePorts: false, ports: [{port: 80}]}", "Forbidden"},
 		{"{type: LoadBalancer, loadBalancerSourceRanges: [10.0.0.0], ports: [{port: 80}]}",
+			"spec.loadBalancerSourceRanges[0]: Invalid value: \"10.0.0.0\": must be a valid "
+			"CIDR"},
+		{"{type: LoadBalancer, loadBalancerSourceRanges: [10.0.0.0/33], ports: [{port: 80}]}",
 			"valid CIDR"},
+		{"{type: LoadBalancer, loadBalancerSourceRanges: [10.0.0.0/], ports: [{port: 80}]}",
+			"valid CIDR"},
+		{"{type: LoadBalancer, loadBalancerSourceRanges: [10.0.0.0/-1], ports: [{port: 80}]}",
+			"valid CIDR"},
+		{"{type: LoadBalancer, loadBalancerSourceRanges: ['::/129'], ports: [{port: 80}]}",
+			"valid CIDR"},
+		{"{loadBalancerSourceRanges: [10.0.0.0/8], ports: [{port: 80}]}",
+			"spec.loadBalancerSourceRanges: Forbidden: may only be used when `type` is"},
+		{"{type: LoadBalancer, externalTrafficPolicy: Local, healthCheckNodePort: 29999, "
+		 "ports: [{port: 80}]}",
+			"spec.healthCheckNodePort: Invalid value: 29999: provided port is not in"},
+		{"{type: LoadBalancer, healthCheckNodePort: 30100, ports: [{port: 80}]}",
+			"spec.healthCheckNodePort: Invalid value: 30100"},
+		{"{trafficDistribution: PreferNear, ports: [{port: 80}]}",
+			"spec.trafficDistribution: Unsupported value: \"PreferNear\""},
+		{"{ipFamilyPolicy: SingleStack, ipFamilies: [IPv4, IPv6], ports: [{port: 80}]}",
+			"spec.ipFamilyPolicy: Invalid value: \"SingleStack\""},
+		{"{ipFamilyPolicy: Dual, ports: [{port: 80}]}", "spec.ipFamilyPolicy: Unsupported value"},
 		{"{selector: {app: 1}, ports: [{port: 80}]}",
 			"spec.selector[app]: must be a string (quote it), not an integer (1)"},
 		{"{selector: {app: yes}, ports: [{port: 80}]}", "not a boolean (yes)"},
@@ -256,7 +277,8 @@ static void kinds_are_told_apart(void **state)
 		{"{apiVersion: serving.knative.dev/v1, kind: Service}",
 			"note: objects of kind \"Service.serving.knative.dev\" are passed over", 0},
 		{"{apiVersion: apps/v1, kind: Deployment}", "note: objects of kind \"Deployment.apps\"", 0},
-		{"{apiVersion: v1, kind: Node}", "note: objects of kind \"Node\"", 0},
+		{"{apiVersion: v1, kind: ConfigMap}", "note: objects of kind \"ConfigMap\"", 0},
+		{"{apiVersion: v1, kind: Node}", "Node without a name: metadata.name: Required value", 1},
 		{"{apiVersion: v1, kind: List, items: {}}", "items: must be a list", 1},
 		{"{apiVersion: v1, kind: List, items: [x]}", "not an object", 1},
 		{"{apiVersion: v1, kind: List}", "", 0},
@@ -353,6 +375,195 @@ static void fields_arrive_in_the_model(void **state)
 	decoded_fini(&decoded);
 }
 
+/* ---- what the API server does not check in spec, or not at all ---- */
+
+#define BALANCER(metadata, rest)                                                                             \
+	"{apiVersion: v1, kind: Service, metadata: {name: web" metadata "}, spec: {type: LoadBalancer, "     \
+	"ports: [{port: 80}]}" rest "}\n"
+
+static void assert_addrs(const struct addr *addrs, size_t count, const char *expected)
+{
+	char *text = mem_strdup(""), buf[ADDR_TEXT_BYTES];
+
+	for (size_t i = 0; i < count; i++) {
+		char *longer = mem_printf("%s%s%s", text, i ? " " : "", addr_format(&addrs[i], buf));
+
+		free(text);
+		text = longer;
+	}
+	assert_string_equal(text, expected);
+	free(text);
+}
+
+static void assert_ranges(const struct model_service *service, const char *expected)
+{
+	char *text = mem_strdup(""), buf[ADDR_TEXT_BYTES];
+
+	for (size_t i = 0; i < service->source_range_count; i++) {
+		char *longer = mem_printf("%s%s%s/%u", text, i ? " " : "",
+			addr_format(&service->source_ranges[i].addr, buf), service->source_ranges[i].bits);
+
+		free(text);
+		text = longer;
+	}
+	assert_string_equal(text, expected);
+	free(text);
+}
+
+static void balancer_addresses_come_from_the_status(void **state)
+{
+	static const struct {
+		const char *status, *addrs, *message;
+	} cases[] = {
+		{"", "", ""},
+		{", status: {loadBalancer: {}}", "", ""},
+		{", status: {loadBalancer: {ingress: [{ip: 203.0.113.7}, {hostname: lb.example}]}}",
+			"203.0.113.7", ""},
+		{", status: {loadBalancer: {ingress: [{ip: 203.0.113.7, ipMode: Proxy}, "
+		 "{ip: '2001:db8::7', ipMode: VIP}]}}",
+			"2001:db8::7", ""},
+		{", status: {loadBalancer: {ingress: [{ip: 127.0.0.1}]}}", "",
+			"note: Service default/web: status.loadBalancer.ingress[0]: is passed over"},
+		{", status: {loadBalancer: {ingress: [{ip: 300.0.0.1}]}}", NULL,
+			"error: Service default/web: status.loadBalancer.ingress[0].ip: Invalid value"},
+		{", status: {loadBalancer: {ingress: [{ip: 203.0.113.7, ipMode: proxy}]}}", NULL,
+			"status.loadBalancer.ingress[0].ipMode: Unsupported value"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		char *text = mem_printf(BALANCER("", "%s"), cases[i].status);
+		struct decoded decoded = decode_text(text);
+		const struct model_service *service = find_service(&decoded, "default", "web");
+
+		if (!strstr(decoded.messages, cases[i].message))
+			fail_msg("%s: %s", text, decoded.messages);
+		assert_int_equal(service != NULL, cases[i].addrs != NULL);
+		if (service)
+			assert_addrs(
+				service->load_balancer_ips, service->load_balancer_ip_count, cases[i].addrs);
+		decoded_fini(&decoded);
+		free(text);
+	}
+}
+
+static void a_service_of_another_type_has_no_balancer(void **state)
+{
+	struct decoded decoded = decode_text("{apiVersion: v1, kind: Service, metadata: {name: web}, spec: "
+					     "{type: NodePort, ports: [{port: 80}]}, status: {loadBalancer: "
+					     "{ingress: [{ip: 203.0.113.7}]}}}");
+
+	(void)state;
+	assert_int_equal(find_service(&decoded, "default", "web")->load_balancer_ip_count, 0);
+	decoded_fini(&decoded);
+}
+
+static void source_ranges_come_from_the_field_or_its_predecessor(void **state)
+{
+	static const char annotated[] =
+		", annotations: {service.beta.kubernetes.io/load-balancer-source-ranges: '%s'}";
+	static const struct {
+		const char *annotation, *field, *ranges, *message;
+	} cases[] = {
+		{"", "[10.1.2.3/8, ' 2001:db8::1/64 ']", "10.0.0.0/8 2001:db8::/64", ""},
+		{"10.0.0.0/8, 192.0.2.0/24", "[]", "10.0.0.0/8 192.0.2.0/24", ""},
+		{"10.0.0.0/8", "[192.0.2.0/24]", "192.0.2.0/24", ""},
+		{" ", "[]", "", ""},
+		{"10.0.0.0/8,x", "[]", NULL,
+			"metadata.annotations[service.beta.kubernetes.io/load-balancer-source-ranges]: "
+			"Invalid value: \"x\""},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		char *annotation = mem_printf(annotated, cases[i].annotation);
+		char *text =
+			mem_printf("{apiVersion: v1, kind: Service, metadata: {name: web%s}, spec: {type: "
+				   "LoadBalancer, ports: [{port: 80}], loadBalancerSourceRanges: %s}}",
+				annotation, cases[i].field);
+		struct decoded decoded = decode_text(text);
+		const struct model_service *service = find_service(&decoded, "default", "web");
+
+		if (!strstr(decoded.messages, cases[i].message) || !service != !cases[i].ranges)
+			fail_msg("%s: %s", text, decoded.messages);
+		if (service)
+			assert_ranges(service, cases[i].ranges);
+		decoded_fini(&decoded);
+		free(text);
+		free(annotation);
+	}
+}
+
+static void policies_arrive_in_the_model(void **state)
+{
+	struct decoded decoded = decode_spec(
+		"{type: LoadBalancer, internalTrafficPolicy: Local, externalTrafficPolicy: Local, "
+		"healthCheckNodePort: 30100, trafficDistribution: PreferClose, externalIPs: [198.51.100.7, "
+		"'2001:db8::7'], sessionAffinity: ClientIP, ports: [{port: 80}]}");
+	const struct model_service *service = find_service(&decoded, "default", "web");
+
+	(void)state;
+	assert_true(service->internal_local && service->external_local);
+	assert_int_equal(service->health_check_node_port, 30100);
+	assert_int_equal(service->distribution, MODEL_PREFER_SAME_ZONE);
+	assert_addrs(service->external_ips, service->external_ip_count, "198.51.100.7 2001:db8::7");
+	assert_int_equal(service->options.affinity_timeout_s, 10800);
+	assert_null(service->out_of_scope);
+	decoded_fini(&decoded);
+	decoded = decode_spec("{trafficDistribution: PreferSameNode, sessionAffinity: ClientIP, "
+			      "sessionAffinityConfig: {clientIP: {timeoutSeconds: 5}}, ports: [{port: 80}]}");
+	service = find_service(&decoded, "default", "web");
+	assert_false(service->internal_local || service->external_local);
+	assert_int_equal(service->distribution, MODEL_PREFER_SAME_NODE);
+	assert_int_equal(service->options.affinity_timeout_s, 5);
+	decoded_fini(&decoded);
+}
+
+static void a_health_check_port_is_allocated_where_one_is_needed(void **state)
+{
+	struct decoded decoded =
+		decode_spec("{type: LoadBalancer, externalTrafficPolicy: Local, ports: [{port: 80}]}");
+	const struct model_service *service = find_service(&decoded, "default", "web");
+
+	(void)state;
+	assert_in_range(service->health_check_node_port, 30000, 32767);
+	assert_int_not_equal(service->health_check_node_port, service->ports[0].node_port);
+	decoded_fini(&decoded);
+	decoded = decode_spec("{type: NodePort, externalTrafficPolicy: Local, ports: [{port: 80}]}");
+	assert_int_equal(find_service(&decoded, "default", "web")->health_check_node_port, 0);
+	decoded_fini(&decoded);
+}
+
+static void labels_put_a_service_out_of_scope(void **state)
+{
+	static const struct {
+		const char *labels, *reason;
+	} cases[] = {
+		{"{service.kubernetes.io/service-proxy-name: other}", "service-proxy-name=other"},
+		{"{service.kubernetes.io/service-proxy-name: ''}", "service-proxy-name="},
+		{"{service.kubernetes.io/headless: ''}", "service.kubernetes.io/headless"},
+		{"{app: web}", NULL},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		char *text = mem_printf("{apiVersion: v1, kind: Service, metadata: {name: web, labels: %s}, "
+					"spec: {ports: [{port: 80}]}}",
+			cases[i].labels);
+		struct decoded decoded = decode_text(text);
+		const struct model_service *service = find_service(&decoded, "default", "web");
+
+		assert_int_equal(service->out_of_scope != NULL, cases[i].reason != NULL);
+		if (service->out_of_scope && cases[i].reason) {
+			assert_non_null(strstr(service->out_of_scope, cases[i].reason));
+			/* That it has no endpoints is no concern of ours. */
+			assert_string_equal(decoded.messages, "");
+		}
+		decoded_fini(&decoded);
+		free(text);
+	}
+}
+
 static void a_message_cannot_carry_control_characters(void **state)
 {
 	struct decoded decoded = decode_text("{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":"
@@ -379,6 +590,12 @@ int main(void)
 		cmocka_unit_test(an_object_out_of_a_cluster_may_have_newer_fields),
 		cmocka_unit_test(the_later_of_two_of_a_name_wins),
 		cmocka_unit_test(fields_arrive_in_the_model),
+		cmocka_unit_test(balancer_addresses_come_from_the_status),
+		cmocka_unit_test(a_service_of_another_type_has_no_balancer),
+		cmocka_unit_test(source_ranges_come_from_the_field_or_its_predecessor),
+		cmocka_unit_test(policies_arrive_in_the_model),
+		cmocka_unit_test(a_health_check_port_is_allocated_where_one_is_needed),
+		cmocka_unit_test(labels_put_a_service_out_of_scope),
 		cmocka_unit_test(a_message_cannot_carry_control_characters),
 	};
 

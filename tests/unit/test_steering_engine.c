@@ -538,6 +538,7 @@ static void a_failing_tool_is_quoted_and_tried_again(void **state)
 	engine_start(fixture);
 	apply(fixture, 1, 1);
 	wait_for_syncs(fixture, 1);
+	start_ms = clock_now_ms();
 	assert_int_equal(fixture->error, -EIO);
 	assert_non_null(strstr(fixture->detail, "exit code 3: restore: line 2 failed"));
 	assert_non_null(strstr(fixture->detail, "(that line is: :KUBE-PORTALS-CONTAINER - [0:0])"));
@@ -545,7 +546,6 @@ static void a_failing_tool_is_quoted_and_tried_again(void **state)
 		fixture->path, fixture->variant);
 	fake(fixture, "restore", real);
 	free(real);
-	start_ms = clock_now_ms();
 	wait_for_syncs(fixture, 1);
 	assert_int_equal(fixture->error, 0);
 	assert_in_range(clock_now_ms() - start_ms, 900, 5000);
@@ -598,9 +598,11 @@ static void a_hanging_tool_is_killed_and_the_loop_goes_on(void **state)
 	wait_for_syncs(fixture, 1);
 	assert_int_equal(fixture->error, -ETIMEDOUT);
 	assert_non_null(strstr(fixture->detail, "killed after 500 ms"));
-	assert_in_range(ticks, 10, 100);
-	/* What it started is dead too (or not yet reaped by init). */
-	gone = shell("! ps -o stat= -p $(cat %s/pid) | grep -qv Z", fixture->fakes);
+	assert_in_range(ticks, 5, 100);
+	/* What it started dies too, as soon as the kernel gets to it (init need not have reaped it). */
+	gone = shell("for try in $(seq 100); do ps -o stat= -p $(cat %s/pid) | grep -qv Z || exit 0; "
+		     "sleep 0.05; done; exit 1",
+		fixture->fakes);
 	assert_non_null(gone);
 	free(gone);
 	event_free(ticker);

@@ -1,0 +1,23 @@
+/* The words that both forms of printing share. */
+#ifndef PLAN_PRINT_TEXT_H
+#define PLAN_PRINT_TEXT_H
+
+#include "plan/plan_private.h"
+
+/* "ClusterIP", "NodePort", ... */
+const char *plan_kind_name(enum plan_portal_kind kind);
+/* "arriving", "host"; NULL for all traffic. */
+const char *plan_scope_name(enum plan_scope scope);
+/* "proxy", "reject", "drop". */
+const char *plan_action_name(enum plan_action action);
+/* Into buf (ADDR_TEXT_BYTES + 4), which is returned. */
+const char *plan_prefix_format(const struct addr_prefix *prefix, char *buf);
+
+/* Receives an option that is not as usual: text, or number if text is NULL. */
+typedef void plan_option_fn(void *context, const char *name, const char *text, unsigned number);
+
+/* Returns how many there are; each may be NULL. */
+size_t plan_options_each(const struct plan_listener *listener, const struct service_options *usual,
+	plan_option_fn *each, void *context);
+
+#endif
