@@ -34,8 +34,12 @@ struct scenario {
 	size_t let_count;
 };
 
+/* fail_msg() does not return, which the analyser does not know. */
 #define FAIL(scenario, format, ...)                                                                          \
-	fail_msg("%s:%u: " format, (scenario)->path, (scenario)->line, ##__VA_ARGS__)
+	do {                                                                                                 \
+		fail_msg("%s:%u: " format, (scenario)->path, (scenario)->line, ##__VA_ARGS__);               \
+		abort();                                                                                     \
+	} while (0)
 
 static void expect_text(const struct scenario *scenario, const char *is, const char *wanted)
 {
