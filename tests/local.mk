@@ -9,6 +9,7 @@ include $(srcdir)/tests/unit/stats.mk
 include $(srcdir)/tests/unit/relay.mk
 include $(srcdir)/tests/unit/admin.mk
 include $(srcdir)/tests/unit/proc.mk
+include $(srcdir)/tests/replay/local.mk
 include $(srcdir)/tests/fuzz/local.mk
 include $(srcdir)/tests/bench/local.mk
 include $(srcdir)/tests/checks.mk

@@ -3,6 +3,12 @@ src_source_libsource_a_CFLAGS = $(AM_CFLAGS) $(YAML_CFLAGS) $(YAJL_CFLAGS)
 src_source_libsource_a_SOURCES = \
 	include/portald/files.h \
 	include/portald/source.h \
+	include/portald/watch.h \
+	src/source/api_filter.c \
+	src/source/api_object.c \
+	src/source/api_object.h \
+	src/source/api_stream.c \
+	src/source/api_stream.h \
 	src/source/build.c \
 	src/source/claim.c \
 	src/source/decode.c \
@@ -33,4 +39,10 @@ src_source_libsource_a_SOURCES = \
 	src/source/schema_tables.c \
 	src/source/set.c \
 	src/source/set.h \
-	src/source/source.c
+	src/source/source.c \
+	src/source/watch.c \
+	src/source/watch_answer.c \
+	src/source/watch_private.h \
+	src/source/watch_request.c \
+	src/source/watch_store.c \
+	src/source/watch_store.h
