@@ -80,6 +80,7 @@ static const char *parse_url(struct kubeconfig *config, const char *url)
 const char *kc_server(struct kubeconfig *config, const char *url)
 {
 	const char *why;
+	bool bracket;
 
 	free(config->server);
 	free(config->host);
@@ -90,8 +91,9 @@ const char *kc_server(struct kubeconfig *config, const char *url)
 	why = parse_url(config, url);
 	if (why)
 		return why;
-	config->server = mem_printf(strchr(config->host, ':') ? "%s://[%s]:%u%s" : "%s://%s:%u%s",
-		config->tls ? "https" : "http", config->host, config->port, config->path);
+	bracket = strchr(config->host, ':') != NULL;
+	config->server = mem_printf("%s://%s%s%s:%u%s", config->tls ? "https" : "http", bracket ? "[" : "",
+		config->host, bracket ? "]" : "", config->port, config->path);
 	return NULL;
 }
 
