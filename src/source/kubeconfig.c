@@ -36,7 +36,7 @@ void kc_report(struct kc_loader *loader, enum source_severity severity, const st
 	struct source_diag diag = {.severity = severity, .object = object, .field = field};
 	va_list args;
 
-	diag.file = file ? file->path : NULL;
+	diag.file = file ? file->path : "kubeconfig";
 	diag.line = node ? node->line : 0;
 	diag.column = node ? node->column : 0;
 	va_start(args, format);
@@ -404,8 +404,8 @@ static void load_context(struct kc_loader *loader, const struct kubeconfig_reque
 		read_context(loader, &context, has_master);
 	} else if (loader->error_count == errors) {
 		quoted = finding_quote(name);
-		kc_report(loader, SOURCE_ERROR, file, place, NULL, place ? "current-context" : NULL,
-			"there is no context %s", quoted);
+		kc_report(loader, SOURCE_ERROR, place ? file : NULL, place, NULL,
+			place ? "current-context" : NULL, "there is no context %s", quoted);
 		free(quoted);
 	}
 	free(context.object);

@@ -324,6 +324,13 @@ static const char *decode_answer(
 	return decode_status(status, out);
 }
 
+static bool is_blank(const char *bytes, size_t count)
+{
+	while (count > 0 && strchr(" \t\r\n", bytes[count - 1]) && bytes[count - 1])
+		count--;
+	return count == 0;
+}
+
 int kubeconfig_credential_decode(const char *bytes, size_t count, const char *api_version,
 	struct kubeconfig_credential *credential, char **problem)
 {
@@ -332,7 +339,8 @@ int kubeconfig_credential_decode(const char *bytes, size_t count, const char *ap
 	const char *why = NULL;
 
 	*credential = (struct kubeconfig_credential){.expires_s = INT64_MAX};
-	doc_read_json(bytes, count, &sink);
+	if (!is_blank(bytes, count))
+		doc_read_json(bytes, count, &sink);
 	if (!answer.problem)
 		why = answer.doc ? decode_answer(answer.doc->root, api_version, credential)
 				 : "it printed nothing";

@@ -23,3 +23,4 @@ EXTRA_DIST += tests/fuzz/replay.c
 
 include $(srcdir)/tests/fuzz/source.mk
 include $(srcdir)/tests/fuzz/ipc.mk
+include $(srcdir)/tests/fuzz/kubeconfig.mk
