@@ -3,15 +3,18 @@
  * in use. */
 #include "api/credentials.h"
 
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "portald/clock.h"
 #include "portald/files.h"
 #include "portald/log.h"
 #include "portald/mem.h"
 
 #define NEVER_MS INT64_MIN
+
+/* An exec plugin runs no more often than this unless what it gives is refused. */
+#define TRIED_MS 1000
 
 static void wipe(char **secret)
 {
@@ -150,12 +153,21 @@ static void on_plugin(void *context, struct kubeconfig_credential *credential, c
 		}
 		credentials->generation += changed;
 		credentials->expires_s = credential->expires_s;
+		credentials->fetched_ms = clock_now_ms();
 		credentials->fetched = true;
+		credentials->stale = false;
 		wipe(&credential->token);
 		wipe(&credential->key);
 		kubeconfig_credential_fini(credential);
 	}
 	credentials->done(credentials->context, problem);
+}
+
+/* What is over as soon as it comes, perhaps by our clock only, is tried all the same: the server knows. */
+static bool has_valid(const struct credentials *credentials, int64_t now_ms, int64_t now_s)
+{
+	return credentials->fetched && !credentials->stale &&
+	       (now_s < credentials->expires_s || now_ms - credentials->fetched_ms < TRIED_MS);
 }
 
 /* ---- use ---- */
@@ -167,7 +179,7 @@ bool credentials_ready(struct credentials *credentials, int64_t now_ms, int64_t 
 	if (has_files(config) && (credentials->checked_ms == NEVER_MS ||
 					 now_ms - credentials->checked_ms >= credentials->refresh_ms))
 		renew_files(credentials, now_ms);
-	if (!config->exec || (credentials->fetched && now_s < credentials->expires_s))
+	if (!config->exec || has_valid(credentials, now_ms, now_s))
 		return true;
 	plugin_start(&credentials->plugin, now_ms);
 	return false;
@@ -185,8 +197,7 @@ void credentials_refused(struct credentials *credentials, uint64_t generation)
 	if (generation != credentials->generation)
 		return;
 	credentials->checked_ms = NEVER_MS;
-	/* Until the plugin has run again there is nothing that could be shown. */
-	credentials->expires_s = INT64_MIN;
+	credentials->stale = true;
 }
 
 void credentials_init(struct credentials *credentials, struct event_base *base,

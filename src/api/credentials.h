@@ -18,7 +18,9 @@ struct credentials {
 	uint64_t generation; /* changes whenever one of them does */
 
 	bool fetched;       /* an exec plugin has answered */
-	int64_t expires_s;  /* when its answer expires, in seconds since 1970 */
+	bool stale;         /* what it answered was refused */
+	int64_t fetched_ms; /* when it answered */
+	int64_t expires_s;  /* when that expires, in seconds since 1970 */
 	int64_t checked_ms; /* when files were read last */
 	struct plugin plugin;
 	/* A run of the plugin has ended; problem is NULL if there are credentials now. */

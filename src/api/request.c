@@ -91,9 +91,13 @@ void request_end_curl(struct apiclient_request *request, CURLcode code)
 {
 	const char *text = *request->curl_error ? request->curl_error : curl_easy_strerror(code);
 	int error = curl_errno(code);
+	long system = 0;
 
+	curl_easy_getinfo(request->easy, CURLINFO_OS_ERRNO, &system);
 	if (error == -EKEYREJECTED)
 		request_end_take(request, error, mem_printf("TLS: %s", text));
+	else if (error == -EHOSTUNREACH && system > 0)
+		request_end_take(request, error, mem_printf("%s: %s", text, strerrordesc_np((int)system)));
 	else
 		request_end_take(request, error, error ? mem_strdup(text) : NULL);
 }

@@ -151,7 +151,8 @@ char *kc_resolve_path_take(const struct kc_file *file, char *path)
 
 	if (path[0] == '/' || !slash)
 		return path;
-	joined = mem_printf("%.*s/%s", (int)(slash - file->path), file->path, path);
+	joined = mem_printf("%.*s/%s", (int)(slash - file->path), file->path,
+		path + (strncmp(path, "./", 2) == 0 ? 2 : 0));
 	free(path);
 	return joined;
 }
