@@ -155,9 +155,7 @@ static void send_one(struct apiclient_request *request)
 
 static void send_waiting(struct apiclient *client)
 {
-	struct apiclient_request *request, *next;
-
-	DL_FOREACH_SAFE (client->requests, request, next) {
+	for (struct apiclient_request *request = client->requests; request; request = request->next) {
 		if (request->state != REQUEST_WAITING)
 			continue;
 		if (credentials_ready(&client->credentials, clock_now_ms(), wall_clock_s()))
@@ -167,9 +165,8 @@ static void send_waiting(struct apiclient *client)
 
 static void sweep(struct apiclient *client)
 {
-	struct apiclient_request *request, *next;
-
-	DL_FOREACH_SAFE (client->requests, request, next) {
+	for (struct apiclient_request *request = client->requests, *next; request; request = next) {
+		next = request->next;
 		if (request->state == REQUEST_ENDED) {
 			log_v(6, "request ended", log_str("path", request->path),
 				log_str("error", request->message),
@@ -205,9 +202,7 @@ static void on_pump(evutil_socket_t fd, short what, void *context)
 static void on_credentials(void *context, const char *problem)
 {
 	struct apiclient *client = context;
-	struct apiclient_request *request;
-
-	DL_FOREACH (client->requests, request) {
+	for (struct apiclient_request *request = client->requests; request; request = request->next) {
 		if (problem && request->state == REQUEST_WAITING)
 			request_end_take(request, -EACCES, mem_strdup(problem));
 	}
@@ -288,11 +283,10 @@ struct apiclient *apiclient_new(struct event_base *base, const struct kubeconfig
 
 void apiclient_free(struct apiclient *client)
 {
-	struct apiclient_request *request, *next;
-
 	if (!client)
 		return;
-	DL_FOREACH_SAFE (client->requests, request, next) {
+	for (struct apiclient_request *request = client->requests, *next; request; request = next) {
+		next = request->next;
 		DL_DELETE(client->requests, request);
 		request_free(request);
 	}

@@ -22,7 +22,7 @@ static void turn(struct multi *multi, curl_socket_t fd, int what)
 
 static void on_socket(evutil_socket_t fd, short what, void *context)
 {
-	int flags = (what & EV_READ ? CURL_CSELECT_IN : 0) | (what & EV_WRITE ? CURL_CSELECT_OUT : 0);
+	int flags = ((what & EV_READ) ? CURL_CSELECT_IN : 0) | ((what & EV_WRITE) ? CURL_CSELECT_OUT : 0);
 
 	turn(context, fd, flags);
 }
@@ -57,7 +57,8 @@ static void watched_set(struct multi *multi, curl_socket_t fd, short interest, s
 
 static int socket_function(CURL *easy, curl_socket_t fd, int what, void *context, void *socket_context)
 {
-	short interest = (short)((what & CURL_POLL_IN ? EV_READ : 0) | (what & CURL_POLL_OUT ? EV_WRITE : 0));
+	short interest =
+		(short)(((what & CURL_POLL_IN) ? EV_READ : 0) | ((what & CURL_POLL_OUT) ? EV_WRITE : 0));
 
 	(void)easy;
 	if (what == CURL_POLL_REMOVE)

@@ -19,6 +19,7 @@ try:
 except ImportError:
     # It may belong to another Python than the one that `make check` found.
     if shutil.which("pytest-3"):
+        os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
         os.execvp("pytest-3", ["pytest-3", "-q", "-p", "no:cacheprovider", __file__, *sys.argv[1:]])
     print("skipped: needs pytest (Debian: python3-pytest)")
     sys.exit(77)
