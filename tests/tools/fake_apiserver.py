@@ -365,6 +365,7 @@ class FakeApiServer:
     def __init__(self, directory, tls=True, client_certificates="optional", tokens=("token-1",), hosts=None,
                  host="127.0.0.1", port=0, control_port=0, prefix="", verbose=False, missing=()):
         self.store = Store()
+        os.makedirs(directory, exist_ok=True)
         self.directory, self.prefix, self.verbose = directory, prefix, verbose
         self.tokens, self.passwords = set(tokens), set()
         self.require_user = True
