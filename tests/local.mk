@@ -1,6 +1,7 @@
 include $(srcdir)/tests/unit/base.mk
 include $(srcdir)/tests/unit/model.mk
 include $(srcdir)/tests/unit/source.mk
+include $(srcdir)/tests/unit/api.mk
 include $(srcdir)/tests/unit/plan.mk
 include $(srcdir)/tests/unit/ipc.mk
 include $(srcdir)/tests/unit/steering.mk

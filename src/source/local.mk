@@ -2,6 +2,7 @@ noinst_LIBRARIES += src/source/libsource.a
 src_source_libsource_a_CFLAGS = $(AM_CFLAGS) $(YAML_CFLAGS) $(YAJL_CFLAGS)
 src_source_libsource_a_SOURCES = \
 	include/portald/files.h \
+	include/portald/kubeconfig.h \
 	include/portald/source.h \
 	include/portald/watch.h \
 	src/source/api_filter.c \
@@ -32,6 +33,13 @@ src_source_libsource_a_SOURCES = \
 	src/source/files.c \
 	src/source/finding.c \
 	src/source/finding.h \
+	src/source/kubeconfig.c \
+	src/source/kubeconfig.h \
+	src/source/kubeconfig_cluster.c \
+	src/source/kubeconfig_exec.c \
+	src/source/kubeconfig_fields.c \
+	src/source/kubeconfig_pem.c \
+	src/source/kubeconfig_user.c \
 	src/source/names.c \
 	src/source/names.h \
 	src/source/schema.c \
