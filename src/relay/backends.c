@@ -9,16 +9,14 @@
 
 struct backends *backends_new(uint32_t count)
 {
-	size_t bytes_each = sizeof(struct backend) + sizeof(uint64_t) + 2 * sizeof(uint32_t);
+	size_t bytes_each = sizeof(struct backend) + 2 * sizeof(uint32_t);
 	struct backends *backends = calloc(1, sizeof(*backends) + count * bytes_each);
 
 	if (!backends)
 		return NULL;
 	backends->refs = 1;
 	backends->count = count;
-	/* Behind the entries, the strictest alignment first. */
-	backends->hashes = (uint64_t *)(void *)(backends->entries + count);
-	backends->ends = (uint32_t *)(void *)(backends->hashes + count);
+	backends->ends = (uint32_t *)(void *)(backends->entries + count);
 	backends->by_slot = backends->ends + count;
 	return backends;
 }
@@ -88,7 +86,7 @@ void backends_finish(struct backends *backends)
 {
 	divide_period(backends);
 	for (uint32_t i = 0; i < backends->count; i++) {
-		backends->hashes[i] = hash_addr_port(&backends->entries[i].at, 0);
+		backends->entries[i].hash = hash_addr_port(&backends->entries[i].at, 0);
 		backends->by_slot[i] = i;
 	}
 	qsort_r(backends->by_slot, backends->count, sizeof(uint32_t), slot_cmp, backends->entries);

@@ -25,6 +25,7 @@ struct backend {
 	struct addr_port at;
 	uint32_t slot; /* in stats */
 	uint16_t weight;
+	uint64_t hash; /* of at; set by backends_finish() */
 };
 
 /* A listener's backends. Replaced as a whole; connections that are dialing keep theirs. */
@@ -37,7 +38,6 @@ struct backends {
 	uint32_t stride;   /* from one turn's place in the period to the next one's; coprime to turns */
 	uint32_t *ends;    /* where each backend's share of the period ends */
 	uint32_t *by_slot; /* indices in the order of their slots */
-	uint64_t *hashes;  /* of their addresses and ports */
 	struct backend entries[];
 };
 

@@ -199,7 +199,7 @@ static bool schedule_least(const struct pick_request *request, enum tier tier, u
 /* The backend's draw, in (0, 1). */
 static double draw(const struct backends *backends, uint32_t index, uint64_t key)
 {
-	uint64_t bits = hash_mix(backends->hashes[index] ^ key) >> 11;
+	uint64_t bits = hash_mix(backends->entries[index].hash ^ key) >> 11;
 
 	return ((double)bits + 0.5) * 0x1p-53;
 }

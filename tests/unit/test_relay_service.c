@@ -464,6 +464,8 @@ static void bulk_behind_the_header_arrives_whole(void **state)
 	/* The sockets' buffers take a part; the rest goes while the backend reads. */
 	if (fork() == 0) {
 		send_all(client, sent, BYTES);
+		free(sent);
+		free(got);
 		_exit(0);
 	}
 	expect_header(&stage, client, last_accepted(&stage));

@@ -47,8 +47,8 @@ static struct backends *make_backends(const uint16_t *weights, uint32_t count)
 	struct backends *backends = backends_new(count);
 
 	for (uint32_t i = 0; i < count; i++)
-		backends->entries[i] =
-			(struct backend){backend_at(i), FIRST_SLOT + i, weights ? weights[i] : 1};
+		backends->entries[i] = (struct backend){
+			.at = backend_at(i), .slot = FIRST_SLOT + i, .weight = weights ? weights[i] : 1};
 	backends_finish(backends);
 	return backends;
 }
@@ -507,8 +507,8 @@ static void expect_only_its_own_move(const uint16_t *weights, uint32_t count, ui
 		uint32_t number = i < gone ? i : i + 1;
 
 		left[i] = weights ? weights[number] : 1;
-		field.backends->entries[i] =
-			(struct backend){backend_at(number), FIRST_SLOT + number, left[i]};
+		field.backends->entries[i] = (struct backend){
+			.at = backend_at(number), .slot = FIRST_SLOT + number, .weight = left[i]};
 	}
 	backends_finish(field.backends);
 	for (uint32_t i = 0; i < CLIENTS; i++) {
