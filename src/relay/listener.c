@@ -50,6 +50,7 @@ void listener_unref(struct listener *listener)
 	free(listener->portals);
 	free(listener->source_ranges);
 	free(listener->key);
+	free(listener->udp);
 	free(listener);
 }
 

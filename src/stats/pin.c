@@ -8,18 +8,21 @@
  *   refresh,       one compare-and-swap on the use. Of two relays that replace a pin at once, one fails,
  *   replace        looks again and finds the other's choice
  *   add            clears the use of the victim, writes the key, writes the use. Only one relay at a time
- *                  adds to a set: two that add the same client would otherwise not see each other. Whoever
- *                  finds the set owned waits for less than a tenth of a millisecond, which is hundreds of
- * times as long as adding takes, then takes it over: its owner is dead. (If it was only stopped, right there,
- * and adds the same client, the client has two pins of which the first counts.)
+ *                  adds to a set: two that add the same client would otherwise not see each other. Adding
+ *                  takes a fraction of a microsecond; whoever finds the set owned for OWNER_WAIT_US takes
+ *                  it over: its owner is dead. (If it was only stopped for so long, right there, and adds
+ *                  the same client, the client has two pins, of which the first counts.)
  */
 #include <stdbool.h>
 
+#include "portald/clock.h"
 #include "portald/hash.h"
 #include "stats/layout.h"
 
-/* How often a relay looks whether a set is free before it takes it over. */
-#define OWNER_LOOKS 20000
+/* Longer than a process that could run is kept waiting for a processor, as a rule. A relay stands still for
+ * that once, after another one was killed in that fraction of a microsecond. */
+#define OWNER_WAIT_US 20000
+#define LOOKS_A_CLOCK_READING 1000
 
 #define BACKEND_BITS 18
 #define BACKEND_MASK ((UINT64_C(1) << BACKEND_BITS) - 1)
@@ -110,19 +113,28 @@ uint32_t stats_pin_get(struct stats *stats, const struct stats_pin *pin)
 
 /* ---- add ---- */
 
+/* Returns true if the set is owned now. */
+static bool try_own(struct pin_set *set, uint64_t self)
+{
+	uint64_t owner = atomic_load_explicit(&set->owner, memory_order_relaxed);
+
+	/* Its own: left by the process that had this number before. */
+	return owner == self || (owner == 0 && atomic_compare_exchange_strong(&set->owner, &owner, self));
+}
+
 static void set_own(struct pin_set *set, uint64_t self)
 {
-	uint64_t owner = 0;
+	int64_t until_us;
 
-	for (int look = 0; look < OWNER_LOOKS; look++) {
-		owner = 0;
-		if (atomic_load_explicit(&set->owner, memory_order_relaxed) == 0 &&
-			atomic_compare_exchange_strong(&set->owner, &owner, self))
-			return;
-		/* Left by the process that had this number before. */
-		if (owner == self)
-			return;
-	}
+	if (try_own(set, self))
+		return;
+	until_us = clock_now_us() + OWNER_WAIT_US;
+	do {
+		for (int look = 0; look < LOOKS_A_CLOCK_READING; look++) {
+			if (try_own(set, self))
+				return;
+		}
+	} while (clock_now_us() < until_us);
 	atomic_store(&set->owner, self);
 }
 

@@ -42,8 +42,8 @@ class App:
         self.status = {"loadBalancer": {"ingress": [{"ip": address, **status} for address in addresses]}}
 
     def service(self):
-        return objects.service_of(self.name, self.cluster_ips, self.ports, self.family.api, labels=self.labels,
-                                  annotations=self.annotations, status=self.status, **self.spec)
+        return objects.service_of(self.name, self.cluster_ips, self.ports, self.family.api, self.labels,
+                                  self.annotations, self.status, **self.spec)
 
     def slices(self):
         return [objects.slice_of(self.name, self.family.api, self.endpoints,

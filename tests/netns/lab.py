@@ -46,7 +46,7 @@ class Namespace:
         self.inode = os.fstat(self.fd).st_ino
         # The machine's default may be BBR, which is slow on paths without delay.
         self.sysctl("net.ipv4.tcp_congestion_control", "reno")
-        # Every refusal is told, also the tenth within a second, and also to who was sent a redirect just before.
+        # Every refusal is told: the tenth within a second, and one right after a redirect.
         self.sysctl("net.ipv4.icmp_ratelimit", 0)
         self.sysctl("net.ipv6.icmp.ratelimit", 0)
         # An address is good at once, and routes come from nobody but the tests.

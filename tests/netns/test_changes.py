@@ -269,7 +269,7 @@ def test_a_changed_policy_takes_effect_at_once(app, serve, portald):
     connection.close()
 
 
-def test_a_policy_that_gives_external_traffic_its_own_listener_leaves_the_internal_one_alone(app, serve, portald):
+def test_a_policy_for_external_traffic_leaves_the_internal_listener_alone(app, serve, portald):
     app.serve(serve, peers.identity_and_hold)
     app.endpoints = [app.endpoint(pod, node=node) for pod, node in
                      zip(app.lab.pods, ("node-a", "node-b", "node-b"))]

@@ -116,8 +116,9 @@ def test_publish_not_ready_addresses_uses_pods_that_are_not_ready(app, serve, po
     app.serve(serve)
     app.spec["selector"] = {"app": "web"}
     app.spec["publishNotReadyAddresses"] = publish
-    app.slices = lambda: [objects.pod(pod.name, [app.family.of(pod)], {"app": "web"}, ready=pod.name == "pod1")
-                          for pod in app.lab.pods]
+    app.slices = lambda: [
+        objects.pod(pod.name, [app.family.of(pod)], {"app": "web"}, ready=pod.name == "pod1")
+        for pod in app.lab.pods]
     app.write()
     portald()
     assert app.names(app.lab.client) == (PODS if publish else {"pod1"})
@@ -137,7 +138,8 @@ def test_zone_hints_keep_connections_in_the_zone(any_app, serve_any, portald):
     any_app.write()
     running = portald("--zone=zone-a")
     assert any_app.names(any_app.lab.client) == {"pod1", "pod2"}
-    for distribution, zones, seen in (("PreferClose", "bab", {"pod2"}), ("PreferSameZone", "aba", {"pod1", "pod3"})):
+    for distribution, zones, seen in (("PreferClose", "bab", {"pod2"}),
+                                      ("PreferSameZone", "aba", {"pod1", "pod3"})):
         any_app.spec["trafficDistribution"] = distribution
         hinted(any_app, *(f"zone-{letter}" for letter in zones))
         running.change(any_app.write)

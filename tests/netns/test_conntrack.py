@@ -1,4 +1,4 @@
-"""conntrack: what the kernel remembers of UDP clients from before a portal's rules is forgotten, and only that."""
+"""conntrack: what the kernel remembers of UDP clients from before a portal's rules is forgotten, no more."""
 import re
 
 import pytest

@@ -309,16 +309,6 @@ def test_an_endpoint_that_comes_back_while_draining_keeps_its_connections(app, r
         connection.close()
 
 
-def test_a_removed_service_treats_its_connections_alike(app, removal):
-    """Its endpoints have gone with it."""
-    for connection in removal("reset"):
-        connection.close()
-    connection, _ = peers.hold_open(app.lab.client, app.at())
-    app.running.change(app.directory.remove, "web.yaml")
-    assert peers.becomes_of(connection, 2) == "reset"
-    connection.close()
-
-
 # ---- what is wrong with annotations ----
 
 def test_bad_annotations_are_reported_and_the_service_works(app, serve, portald):

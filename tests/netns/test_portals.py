@@ -29,15 +29,16 @@ def serve_any(serve, serve_udp, protocol):
 
 
 @pytest.fixture
-def unsteered(lab, family, serve, serve_udp):
-    """What the node doesn't steer is answered by `outside`, which takes all addresses of Services."""
+def unsteered(lab, family, serve):
+    """What the node doesn't steer is answered by `outside`, which takes all addresses of Services (and so
+    can't be a client of them itself)."""
     ranges = {"v4": ("10.96.0.0/12", "203.0.113.0/24"), "v6": ("fd00:96::/112", "2001:db8::/64")}
     lab.outside.ip(*(f"route add local {cidr} dev lo" for cidr in ranges[family.name]))
-    serve(lab.outside, lab_module.join({"v4": "0.0.0.0", "v6": "::"}[family.name], 80), peers.identity("outside"))
+    serve(lab.outside, lab_module.join(any_address(family), 80), peers.identity("outside"))
 
 
 def ways(app):
-    """(namespace, where it connects to) for every portal and every standpoint from which it can be reached."""
+    """(namespace, where it connects to) for every portal and every standpoint that can reach it."""
     family = app.family
     for namespace in app.standpoints():
         for at in (app.at(), app.at(family.external_ip(5)), app.at(family.external_ip(6))):
@@ -358,7 +359,7 @@ def test_local_policy_without_any_endpoint_refuses(any_app, portald):
 
 # ---- out of scope ----
 
-@pytest.mark.parametrize("label", ["service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless"])
+@pytest.mark.parametrize("label", ["service-proxy-name", "headless"])
 def test_labels_put_a_service_out_of_scope(app, serve, unsteered, portald, label):
     app.serve(serve)
     app.node_port()
@@ -366,7 +367,7 @@ def test_labels_put_a_service_out_of_scope(app, serve, unsteered, portald, label
     running = portald()
     for _ in range(2):
         assert app.names(app.lab.client, count=3) == PODS
-        app.labels = {label: "another-proxy"}
+        app.labels = {f"service.kubernetes.io/{label}": "another-proxy"}
         running.change(app.write)
         assert app.fetch(app.lab.client) == "outside"
         assert app.outcome(app.lab.outside, app.node_at()) == "refused"
@@ -388,7 +389,8 @@ def test_a_proxy_port_is_reached_by_redirection_only(any_app, serve_any, portald
     assert any_app.fetch(any_app.lab.client) in PODS
 
     def served():
-        return sum(len(server.received) if any_app.protocol == "udp" else server.accepted for server in servers)
+        return sum(len(server.received) if any_app.protocol == "udp" else server.accepted
+                   for server in servers)
 
     before = served()
     for namespace in any_app.standpoints():

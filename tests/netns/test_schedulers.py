@@ -1,4 +1,4 @@
-"""Which of the endpoints is next: IPVS's schedulers, by their names, exact across relays where they can be."""
+"""Which endpoint is next: IPVS's schedulers, by their names, exact across relays where they can be."""
 import socket
 import time
 from collections import Counter

@@ -1,4 +1,4 @@
-"""IPv6 goes through ip6tables as IPv4 goes through iptables: same chains, same rules, same care for others'."""
+"""IPv6 goes through ip6tables as IPv4 through iptables: same chains, same rules, same care for others'."""
 import re
 
 import app as app_module
@@ -111,8 +111,9 @@ def test_ipv6_cluster_ip_works_in_a_bare_namespace(host, serve, manifests, start
     """The endpoints are on loopback, which the API would refuse and a laptop has nothing else."""
     ports = [objects.service_port(node_port=30080)]
     serve(host, "[::1]:8080", peers.identity("laptop"))
-    manifests.write("web.yaml", objects.service_of("web", ["fd00:96::10"], ports, "IPv6", type="NodePort"),
-                    objects.slice_of("web", "IPv6", [objects.endpoint("::1")], [objects.slice_port(ports[0])]))
+    manifests.write(
+        "web.yaml", objects.service_of("web", ["fd00:96::10"], ports, "IPv6", type="NodePort"),
+        objects.slice_of("web", "IPv6", [objects.endpoint("::1")], [objects.slice_port(ports[0])]))
     start_portald(host, manifests.path, f"--iptables-variant={variant}")
     assert peers.fetch(host, "[fd00:96::10]:80") == "laptop"
     assert peers.fetch(host, "[::1]:30080") == "laptop"

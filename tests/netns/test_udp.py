@@ -231,7 +231,7 @@ def test_a_flow_moves_when_its_backend_dies(udp_app, serve_udp, portald):
         assert udp.ask(client) == second
 
 
-def test_all_backends_refusing_tells_the_client_or_is_silent_but_never_hurts_others(udp_app, serve_udp, portald):
+def test_all_backends_refusing_hurts_nobody_and_ends_when_one_is_back(udp_app, serve_udp, portald):
     """The client may be told only what ICMP can tell; portald goes on, and serves once a pod is back."""
     udp_app.write()
     running = portald("--relays=1")
