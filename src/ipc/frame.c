@@ -169,7 +169,7 @@ static ssize_t receive_some(struct ipc_channel *channel, uint8_t *bytes, size_t 
 	struct msghdr message = {
 		.msg_iov = &iov,
 		.msg_iovlen = 1,
-		.msg_control = fds_allowed ? control.bytes : NULL,
+		.msg_control = fds_allowed ? &control.align : NULL,
 		.msg_controllen = fds_allowed ? sizeof(control.bytes) : 0,
 	};
 	ssize_t got;
