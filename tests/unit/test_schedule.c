@@ -119,12 +119,12 @@ static const struct {
 	{"one gets none", {3, 0, 2}, 3, 5},
 	{"far apart", {65535, 1}, 2, 65536},
 };
-#define PERIODS (sizeof(periods) / sizeof(periods[0]))
+#define PERIOD_CASES (sizeof(periods) / sizeof(periods[0]))
 
 static void rr_is_exact_over_each_period(void **state)
 {
 	(void)state;
-	for (size_t p = 0; p < PERIODS; p++) {
+	for (size_t p = 0; p < PERIOD_CASES; p++) {
 		struct field field;
 		uint32_t sum = 0;
 
