@@ -59,17 +59,19 @@ lint() {
 	make -C "$gcc_build" lint
 }
 
-# make check-netns as root: it makes network namespaces.
+# make check-netns as root: it makes network namespaces. netns_of BUILD [PYTEST_ARGS]
 netns_of() {
-	as_root env ASAN_OPTIONS="$ASAN_OPTIONS" UBSAN_OPTIONS="$UBSAN_OPTIONS" make -C "$1" check-netns
+	as_root env ASAN_OPTIONS="$ASAN_OPTIONS" UBSAN_OPTIONS="$UBSAN_OPTIONS" make -C "$1" check-netns \
+		PYTEST_ARGS="${2:-}"
 }
 
 netns_gcc() {
 	netns_of "$gcc_build"
 }
 
+# What makes the processes work hard; the many variants of rules and choices ran without the sanitizers.
 netns_san() {
-	netns_of "$san_build"
+	netns_of "$san_build" "-k 'test_relay or test_roles or test_reload or test_udp or test_options or test_run'"
 }
 
 valgrind() {
