@@ -46,7 +46,7 @@ struct rig_options {
 	bool affinity;
 	uint32_t max_connections;
 	const struct addr_prefix *source_range; /* for all portals */
-	const struct service_options *service; /* not NULL: instead of the ones above */
+	const struct service_options *service;  /* not NULL: instead of the ones above */
 };
 
 /* Kills a relay and starts another in its place, which is told the same. */
