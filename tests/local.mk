@@ -1,13 +1,16 @@
 include $(srcdir)/tests/unit/base.mk
 include $(srcdir)/tests/unit/model.mk
 include $(srcdir)/tests/unit/source.mk
+include $(srcdir)/tests/unit/api.mk
 include $(srcdir)/tests/unit/plan.mk
 include $(srcdir)/tests/unit/ipc.mk
 include $(srcdir)/tests/unit/steering.mk
 include $(srcdir)/tests/unit/listen.mk
 include $(srcdir)/tests/unit/stats.mk
 include $(srcdir)/tests/unit/relay.mk
+include $(srcdir)/tests/unit/admin.mk
 include $(srcdir)/tests/unit/proc.mk
+include $(srcdir)/tests/replay/local.mk
 include $(srcdir)/tests/fuzz/local.mk
 include $(srcdir)/tests/bench/local.mk
 include $(srcdir)/tests/checks.mk

@@ -10,7 +10,7 @@
 /* A bijection in which every bit of the result depends on every bit of value. */
 uint64_t hash_mix(uint64_t value);
 
-/* Of an address, and of one with its port; another seed gives another, unrelated hash. */
+/* Hashes of an address, and of one with its port; another seed gives an independent one. */
 uint64_t hash_addr(const struct addr *addr, uint64_t seed);
 uint64_t hash_addr_port(const struct addr_port *at, uint64_t seed);
 

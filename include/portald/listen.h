@@ -46,9 +46,11 @@ void listen_close(struct listen_socket *socket);
  */
 struct listen_claims;
 
+/* Holding nothing. The caller frees it. */
 struct listen_claims *listen_claims_new(void);
 void listen_claims_free(struct listen_claims *claims); /* gives up all; NULL is fine */
 
+/* Begins a round: what is held so far is to be wanted again, or goes at its end. */
 void listen_claims_begin(struct listen_claims *claims);
 
 /* Claims a port of one address, or with the family's "any" address of all; between begin and end the latter
@@ -56,6 +58,7 @@ void listen_claims_begin(struct listen_claims *claims);
  * if another process has it; another negative errno. */
 int listen_claims_hold(struct listen_claims *claims, enum proto proto, const struct addr_port *at);
 
+/* Gives up what was not held again since listen_claims_begin(). */
 void listen_claims_end(struct listen_claims *claims);
 
 /* How many sockets are held. */

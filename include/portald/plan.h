@@ -69,8 +69,9 @@ struct plan_left_out {
  * policy gives it other endpoints than internalTrafficPolicy gives the clusterIP. They share the key and
  * differ in the id. */
 struct plan_listener {
-	/* Unique: the key, with "#v6" for IPv6, then "#external" for external traffic's own, or "#host" for
-	 * what the node itself sends to external addresses if both policies are Local. */
+	/* Unique: the key, with "#v6" for IPv6, then "#external" for external traffic's own, "#host" for
+	 * what the node itself sends to external addresses if both policies are Local, then "#checked" for
+	 * UDP portals that check sources beside some that do not. */
 	char *id;
 	char *key;
 	enum proto proto;

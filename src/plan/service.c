@@ -7,6 +7,9 @@
  *     Local      Cluster    key: local  #external: all       #external: all
  *     Local      Local      key: local  #external: local     #host: all
  *
+ * A UDP listener with portals of which only some check the client's address gives those up to one more,
+ * with #checked behind its id.
+ *
  * The policies alone decide which listeners there are, not the endpoints of the moment: so a listener, its
  * proxy port and its connections stay while endpoints come and go.
  */
@@ -153,12 +156,10 @@ static int portals_cmp(const void *a, const void *b)
 	return addr_port_cmp(&x->at, &y->at);
 }
 
-static void finish_portals(const struct work *work, struct plan_listener *listener)
+static void add_source_ranges(const struct work *work, struct plan_listener *listener)
 {
 	bool check_source = false;
 
-	if (listener->portal_count > 0)
-		qsort(listener->portals, listener->portal_count, sizeof(*listener->portals), portals_cmp);
 	for (size_t i = 0; i < listener->portal_count; i++)
 		check_source = check_source || listener->portals[i].check_source;
 	for (size_t i = 0; check_source && i < work->service->source_range_count; i++) {
@@ -198,10 +199,9 @@ static struct service_options options_of(const struct work *work)
 	return options;
 }
 
-static struct plan_listener *add_listener(
-	const struct work *work, const char *suffix, enum plan_policy policy)
+/* Takes id. */
+static struct plan_listener *add_listener_as(const struct work *work, char *id, enum plan_policy policy)
 {
-	char *id = mem_printf("%s%s%s", work->key, work->family == ADDR_V6 ? "#v6" : "", suffix);
 	struct plan_listener *listener = plan_listener_new(id, work->key, work->port->proto, work->family);
 
 	free(id);
@@ -210,6 +210,45 @@ static struct plan_listener *add_listener(
 	*(struct plan_listener **)plan_array_append(&work->plan->listeners, &work->plan->listener_count,
 		sizeof(struct plan_listener *)) = listener;
 	return listener;
+}
+
+static struct plan_listener *add_listener(
+	const struct work *work, const char *suffix, enum plan_policy policy)
+{
+	return add_listener_as(
+		work, mem_printf("%s%s%s", work->key, work->family == ADDR_V6 ? "#v6" : "", suffix), policy);
+}
+
+/* A relay cannot tell which portal a datagram was sent to, so UDP portals that check sources have a listener
+ * of their own, with the same endpoints. */
+static void split_checked(const struct work *work, struct plan_listener *listener, enum plan_policy policy)
+{
+	struct plan_listener *checked;
+	size_t kept = 0, count = 0;
+
+	for (size_t i = 0; i < listener->portal_count; i++)
+		count += listener->portals[i].check_source;
+	if (work->port->proto != PROTO_UDP || count == 0 || count == listener->portal_count)
+		return;
+	checked = add_listener_as(work, mem_printf("%s#checked", listener->id), policy);
+	checked->action = listener->action;
+	for (size_t i = 0; i < listener->portal_count; i++) {
+		if (listener->portals[i].check_source)
+			plan_listener_add_portal(checked, &listener->portals[i]);
+		else
+			listener->portals[kept++] = listener->portals[i];
+	}
+	listener->portal_count = kept;
+	add_source_ranges(work, checked);
+}
+
+/* To be called when the listener has all its portals. */
+static void finish_portals(const struct work *work, struct plan_listener *listener, enum plan_policy policy)
+{
+	if (listener->portal_count > 0)
+		qsort(listener->portals, listener->portal_count, sizeof(*listener->portals), portals_cmp);
+	split_checked(work, listener, policy);
+	add_source_ranges(work, listener);
 }
 
 static bool is_reached_from_outside(const struct work *work)
@@ -231,7 +270,7 @@ static void add_external_listeners(const struct work *work, struct plan_listener
 	if (!work->service->external_local) {
 		arriving = add_listener(work, "#external", PLAN_POLICY_CLUSTER);
 		add_external_portals(work, arriving, PLAN_SCOPE_ALL);
-		finish_portals(work, arriving);
+		finish_portals(work, arriving, PLAN_POLICY_CLUSTER);
 		return;
 	}
 	arriving = add_listener(work, "#external", PLAN_POLICY_LOCAL);
@@ -241,23 +280,23 @@ static void add_external_listeners(const struct work *work, struct plan_listener
 		host = add_listener(work, "#host", PLAN_POLICY_CLUSTER);
 	add_external_portals(work, arriving, PLAN_SCOPE_ARRIVING);
 	add_external_portals(work, host, PLAN_SCOPE_HOST);
-	finish_portals(work, arriving);
+	finish_portals(work, arriving, PLAN_POLICY_LOCAL);
 	if (host != internal)
-		finish_portals(work, host);
+		finish_portals(work, host, PLAN_POLICY_CLUSTER);
 }
 
 static void build_family(const struct work *work)
 {
 	const struct model_service *service = work->service;
-	struct plan_listener *internal =
-		add_listener(work, "", service->internal_local ? PLAN_POLICY_LOCAL : PLAN_POLICY_CLUSTER);
+	enum plan_policy policy = service->internal_local ? PLAN_POLICY_LOCAL : PLAN_POLICY_CLUSTER;
+	struct plan_listener *internal = add_listener(work, "", policy);
 
 	add_internal_portals(work, internal);
 	if (!service->internal_local && !service->external_local)
 		add_external_portals(work, internal, PLAN_SCOPE_ALL);
 	else if (is_reached_from_outside(work))
 		add_external_listeners(work, internal);
-	finish_portals(work, internal);
+	finish_portals(work, internal, policy);
 }
 
 /* ---- Services ---- */

@@ -11,7 +11,9 @@
 #include <sys/inotify.h>
 #include <unistd.h>
 
+#include "portald/admin.h"
 #include "portald/log.h"
+#include "portald/mem.h"
 #include "proc/link.h"
 #include "proc/manifests.h"
 
@@ -29,6 +31,7 @@ struct control {
 	struct link supervisor;
 	struct ipc_channel *files;
 	struct event *changed, *settle, *poll;
+	struct admin *admin;
 	struct manifests manifests; /* as of the last load */
 	bool loaded;
 	struct model_snapshot *snapshot; /* the last good one */
@@ -108,6 +111,29 @@ static void log_plan(const struct plan *plan)
 	}
 }
 
+/* On a node only: elsewhere the ports would be opened where nobody meant them to be. */
+static void serve_health_checks(struct control *control, const struct plan *plan)
+{
+	const struct options *options = control->setup->options;
+	struct admin_health_check *checks;
+
+	if (options->command == OPTIONS_RUN || options->steering == OPTIONS_STEERING_NONE)
+		return;
+	checks = mem_calloc(plan->health_check_count, sizeof(*checks));
+	for (size_t i = 0; i < plan->health_check_count; i++) {
+		const struct plan_health_check *from = &plan->health_checks[i];
+
+		checks[i] = (struct admin_health_check){
+			.port = from->port,
+			.namespace = from->namespace,
+			.name = from->name,
+			.local_endpoints = from->local_endpoints,
+		};
+	}
+	admin_set_health_checks(control->admin, checks, plan->health_check_count);
+	free(checks);
+}
+
 /* ---- loading ---- */
 
 static void take_up(struct control *control)
@@ -136,6 +162,7 @@ static void take_up(struct control *control)
 	log_info("manifests loaded", log_int("services", (int64_t)snapshot->service_count),
 		log_int("listeners", (int64_t)plan->listener_count), log_int("errors", (int64_t)errors));
 	log_plan(plan);
+	serve_health_checks(control, plan);
 	send_plan_take(control, plan, errors > 0);
 }
 
@@ -185,11 +212,12 @@ static void on_changed(evutil_socket_t fd, short what, void *context)
 
 static int on_frame(void *context, struct ipc_frame *frame)
 {
+	struct control *control = context;
 	struct ipc_sync_done done;
 
-	(void)context;
 	if (frame->type != IPC_SYNC_DONE || ipc_decode_sync_done(frame, &done) < 0)
 		return -EPROTO;
+	admin_set_healthy(control->admin, done.error == 0);
 	log_v(2, "the supervisor has it in force", log_int("generation", (int64_t)done.generation),
 		log_int("failed", done.failed));
 	return 0;
@@ -209,6 +237,7 @@ static void control_open(struct control *control)
 	struct timeval interval = {.tv_sec = poll_ms / 1000};
 
 	control->base = event_base_new();
+	control->admin = admin_new(control->base);
 	control->files = ipc_channel_new(setup->files_fd);
 	link_open(&control->supervisor, control->base, setup->channel_fd, &supervisor_handlers, control);
 	control->settle = event_new(control->base, -1, 0, on_settled, control);
@@ -232,6 +261,7 @@ static void control_close(struct control *control)
 	manifests_free(&control->manifests);
 	model_snapshot_unref(control->snapshot);
 	plan_free(control->plan);
+	admin_free(control->admin);
 	event_base_free(control->base);
 	if (control->setup->inotify_fd >= 0)
 		close(control->setup->inotify_fd);

@@ -43,6 +43,7 @@ src_proc_libproc_a_SOURCES = \
 PORTALD_LIBS = \
 	src/proc/libproc.a \
 	src/source/libsource.a \
+	src/admin/libadmin.a \
 	src/steering/libsteering.a \
 	src/listen/liblisten.a \
 	src/relay/librelay.a \

@@ -182,11 +182,12 @@ static void check_removed(void *context, void *object)
 	const struct listener *listener = check->listener;
 	struct conn *conn = object;
 
-	if (conn->state != CONN_PUMPING || conn->listener != listener || conn->end_by_ms > 0 ||
-		backends_find(listener->backends, conn->backend_slot) >= 0)
+	bool removed = backends_find(listener->backends, conn->backend_slot) < 0;
+
+	if (conn->state != CONN_PUMPING || conn->listener != listener || removed == (conn->end_by_ms > 0))
 		return;
-	conn->end_by_ms = check->relay->now_ms;
-	if (listener->options.removal == SERVICE_REMOVAL_DRAIN)
+	conn->end_by_ms = removed ? check->relay->now_ms : 0;
+	if (removed && listener->options.removal == SERVICE_REMOVAL_DRAIN)
 		conn->end_by_ms += listener->options.drain_ms;
 	conn_deadline(check->relay, conn);
 }

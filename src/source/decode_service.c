@@ -20,7 +20,8 @@ size_t decode_choice(struct checked *checked, const char *field, const char *con
 		if (strcmp(text, words[i]) == 0)
 			return i;
 	}
-	if (text)
+	/* A value that an API server has let pass and nobody knows here is newer. */
+	if (text && !checked->scope->stored)
 		scope_unsupported(checked->scope, field, doc_get(checked->spec, field), text, words);
 	return fallback;
 }

@@ -153,6 +153,35 @@ int doc_build_scalar(struct doc_builder *builder, enum doc_kind kind, const char
 	return build_put(builder, node, line, column);
 }
 
+int doc_build_bool(struct doc_builder *builder, bool value, unsigned line, unsigned column)
+{
+	if (doc_build_scalar(builder, DOC_BOOL, value ? "true" : "false", value ? 4 : 5, line, column) < 0)
+		return -EINVAL;
+	builder->last->number = value;
+	return 0;
+}
+
+int doc_build_number(
+	struct doc_builder *builder, const char *text, size_t length, unsigned line, unsigned column)
+{
+	char digits[32];
+	long long number = 0;
+	bool whole = length < sizeof(digits) && !memchr(text, '.', length) && !memchr(text, 'e', length) &&
+		     !memchr(text, 'E', length);
+
+	if (whole) {
+		memcpy(digits, text, length);
+		digits[length] = '\0';
+		errno = 0;
+		number = strtoll(digits, NULL, 10);
+		whole = errno == 0;
+	}
+	if (doc_build_scalar(builder, whole ? DOC_INT : DOC_FLOAT, text, length, line, column) < 0)
+		return -EINVAL;
+	builder->last->number = whole ? number : 0;
+	return 0;
+}
+
 int doc_build_open(struct doc_builder *builder, enum doc_kind kind, unsigned line, unsigned column)
 {
 	if (check_size(builder, line, column) < 0)

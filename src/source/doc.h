@@ -100,6 +100,10 @@ void doc_builder_fini(struct doc_builder *builder);
 /* Each returns 0, or -EINVAL with builder->problem set. text need not end in NUL and is copied. */
 int doc_build_scalar(struct doc_builder *builder, enum doc_kind kind, const char *text, size_t length,
 	unsigned line, unsigned column);
+/* A scalar of JSON: true or false, or a number, which is a DOC_FLOAT unless it is whole and fits 64 bits. */
+int doc_build_bool(struct doc_builder *builder, bool value, unsigned line, unsigned column);
+int doc_build_number(
+	struct doc_builder *builder, const char *text, size_t length, unsigned line, unsigned column);
 int doc_build_open(struct doc_builder *builder, enum doc_kind kind, unsigned line, unsigned column);
 int doc_build_close(struct doc_builder *builder);
 /* Puts a completed node of the same document once more (an alias). */

@@ -1,6 +1,5 @@
 /* Reads JSON by yajl, one or more documents a file, and chooses between JSON and YAML. Runs in control, in
  * `portald plan` and in the fuzzers. */
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <yajl/yajl_parse.h>
@@ -72,34 +71,16 @@ static int on_boolean(void *context, int value)
 	struct json_reader *reader = context;
 
 	token_begin(reader);
-	if (doc_build_scalar(&reader->builder, DOC_BOOL, value ? "true" : "false", value ? 4 : 5,
-		    reader->line, reader->column) < 0)
-		return 0;
-	reader->builder.last->number = value;
-	return token_end(reader, 0);
+	return token_end(reader, doc_build_bool(&reader->builder, value != 0, reader->line, reader->column));
 }
 
 static int on_number(void *context, const char *text, size_t length)
 {
 	struct json_reader *reader = context;
-	char digits[32];
-	char *end;
-	long long number;
 
 	token_begin(reader);
-	if (length >= sizeof(digits) || memchr(text, '.', length) || memchr(text, 'e', length) ||
-		memchr(text, 'E', length))
-		return token_end(reader, doc_build_scalar(&reader->builder, DOC_FLOAT, text, length,
-						 reader->line, reader->column));
-	memcpy(digits, text, length);
-	digits[length] = '\0';
-	errno = 0;
-	number = strtoll(digits, &end, 10);
-	if (doc_build_scalar(&reader->builder, errno ? DOC_FLOAT : DOC_INT, text, length, reader->line,
-		    reader->column) < 0)
-		return 0;
-	reader->builder.last->number = errno ? 0 : number;
-	return token_end(reader, 0);
+	return token_end(
+		reader, doc_build_number(&reader->builder, text, length, reader->line, reader->column));
 }
 
 static int on_string(void *context, const unsigned char *text, size_t length)

@@ -2,7 +2,14 @@ noinst_LIBRARIES += src/source/libsource.a
 src_source_libsource_a_CFLAGS = $(AM_CFLAGS) $(YAML_CFLAGS) $(YAJL_CFLAGS)
 src_source_libsource_a_SOURCES = \
 	include/portald/files.h \
+	include/portald/kubeconfig.h \
 	include/portald/source.h \
+	include/portald/watch.h \
+	src/source/api_filter.c \
+	src/source/api_object.c \
+	src/source/api_object.h \
+	src/source/api_stream.c \
+	src/source/api_stream.h \
 	src/source/build.c \
 	src/source/claim.c \
 	src/source/decode.c \
@@ -26,6 +33,13 @@ src_source_libsource_a_SOURCES = \
 	src/source/files.c \
 	src/source/finding.c \
 	src/source/finding.h \
+	src/source/kubeconfig.c \
+	src/source/kubeconfig.h \
+	src/source/kubeconfig_cluster.c \
+	src/source/kubeconfig_exec.c \
+	src/source/kubeconfig_fields.c \
+	src/source/kubeconfig_pem.c \
+	src/source/kubeconfig_user.c \
 	src/source/names.c \
 	src/source/names.h \
 	src/source/schema.c \
@@ -33,4 +47,10 @@ src_source_libsource_a_SOURCES = \
 	src/source/schema_tables.c \
 	src/source/set.c \
 	src/source/set.h \
-	src/source/source.c
+	src/source/source.c \
+	src/source/watch.c \
+	src/source/watch_answer.c \
+	src/source/watch_private.h \
+	src/source/watch_request.c \
+	src/source/watch_store.c \
+	src/source/watch_store.h

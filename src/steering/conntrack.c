@@ -63,6 +63,8 @@ static void remember(struct conntrack *conntrack, const struct steering_rules *r
 
 static void forget(struct conntrack *conntrack)
 {
+	if (conntrack->past_read == 0)
+		return;
 	conntrack->past_count -= conntrack->past_read;
 	memmove(conntrack->past, conntrack->past + conntrack->past_read,
 		conntrack->past_count * sizeof(*conntrack->past));

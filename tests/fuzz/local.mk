@@ -24,3 +24,4 @@ EXTRA_DIST += tests/fuzz/replay.c
 include $(srcdir)/tests/fuzz/source.mk
 include $(srcdir)/tests/fuzz/ipc.mk
 include $(srcdir)/tests/fuzz/relay.mk
+include $(srcdir)/tests/fuzz/kubeconfig.mk

@@ -5,6 +5,9 @@
                                                                         +-- pod2   10.1.0.12
                                                                         +-- pod3   10.1.0.13
 
+IPv6 is laid out alike: fd00:1::/64 for the pods, fd00:2::/64 outside, ClusterIPs fd00:96::/112 (families.py).
+"From three standpoints" is: from `client` (a pod), from `node` itself, from `outside`.
+
 Each test gets its own lab: every box is a network namespace without a name, held by a descriptor of the
 test process, so none outlives it. A socket stays in the namespace in which it was made: tests and their
 backends are ordinary threads of one process (lab.py, peers.py). portald runs in `node` (daemon.py). The
@@ -22,12 +25,15 @@ from pathlib import Path
 import pytest
 
 sys.dont_write_bytecode = True
-pytest.register_assert_rewrite("daemon", "lab", "peers", "rules")
+pytest.register_assert_rewrite("app", "daemon", "families", "lab", "peers", "rules", "udp")
 
+import app as app_module  # noqa: E402
 import daemon  # noqa: E402
+import families  # noqa: E402
 import lab as lab_module  # noqa: E402
 import manifests as manifests_module  # noqa: E402
 import peers  # noqa: E402
+import udp  # noqa: E402
 
 
 def pytest_configure(config):
@@ -86,6 +92,43 @@ def serve():
     yield start
     for server in servers:
         server.close()
+
+
+@pytest.fixture
+def serve_udp():
+    """The same for UDP: serve_udp(namespace, "10.1.0.11:8080", handler)."""
+    servers = []
+
+    def start(namespace, at, handler):
+        servers.append(udp.Server(namespace, at, handler))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+@pytest.fixture(params=["v4", "v6"])
+def family(request):
+    """Runs the test in both families."""
+    return families.BY_NAME[request.param]
+
+
+@pytest.fixture(params=["tcp", "udp"])
+def protocol(request):
+    """Runs the test over both protocols."""
+    return request.param
+
+
+@pytest.fixture
+def app(lab, family, manifests):
+    """A Service over TCP, in the test's family, to be described and served by the test (app.py)."""
+    return app_module.App(lab, family, manifests)
+
+
+@pytest.fixture
+def udp_app(lab, family, manifests):
+    return app_module.App(lab, family, manifests, "udp")
 
 
 @pytest.fixture

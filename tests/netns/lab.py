@@ -8,6 +8,8 @@ import subprocess
 _libc = ctypes.CDLL(None, use_errno=True)
 _CLONE_NEWNET = 0x40000000
 
+STREAM, DATAGRAM = socket.SOCK_STREAM, socket.SOCK_DGRAM
+
 
 def _check(result):
     if result != 0:
@@ -16,17 +18,26 @@ def _check(result):
 
 
 def parse_address(at):
-    """("10.1.0.11", 8080) of "10.1.0.11:8080"."""
+    """("10.1.0.11", 8080) of "10.1.0.11:8080"; IPv6 as in "[fd00:1::11]:8080"."""
     host, port = at.rsplit(":", 1)
-    return host, int(port)
+    return host.strip("[]"), int(port)
+
+
+def join(host, port):
+    """What parse_address takes."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def address_family(at):
+    return socket.AF_INET6 if at.startswith("[") else socket.AF_INET
 
 
 class Namespace:
     """A network namespace. Sockets and processes made inside `with namespace.entered()` belong to it."""
 
-    def __init__(self, name, address=None):
+    def __init__(self, name, address=None, address6=None):
         self.name = name
-        self.address = address
+        self.address, self.address6 = address, address6
         home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
         _check(_libc.unshare(_CLONE_NEWNET))
         self.fd = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
@@ -35,6 +46,13 @@ class Namespace:
         self.inode = os.fstat(self.fd).st_ino
         # The machine's default may be BBR, which is slow on paths without delay.
         self.sysctl("net.ipv4.tcp_congestion_control", "reno")
+        # Every refusal is told: the tenth within a second, and one right after a redirect.
+        self.sysctl("net.ipv4.icmp_ratelimit", 0)
+        self.sysctl("net.ipv6.icmp.ratelimit", 0)
+        # An address is good at once, and routes come from nobody but the tests.
+        for name, value in (("accept_dad", 0), ("accept_ra", 0), ("router_solicitations", 0)):
+            self.sysctl(f"net.ipv6.conf.all.{name}", value)
+            self.sysctl(f"net.ipv6.conf.default.{name}", value)
 
     def close(self):
         os.close(self.fd)
@@ -83,54 +101,84 @@ class Namespace:
     def loopback_up(self):
         self.ip("link set lo up")
 
-    def socket(self):
+    def socket(self, at="", kind=STREAM):
+        """A socket of the family of the address."""
         with self.entered():
-            return socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+            made = socket.socket(address_family(at), kind)
+        if made.family == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        return made
 
-    def connect(self, at, timeout=10):
-        """A connected TCP socket; timeout (seconds) holds for everything done with it."""
-        made = self.socket()
+    def connect(self, at, timeout=10, source=None):
+        """A connected TCP socket; timeout (seconds) holds for everything done with it. source: an address
+        of the namespace to connect from."""
+        made = self.socket(at)
         made.settimeout(timeout)
         try:
+            if source:
+                made.bind((source, 0))
             made.connect(parse_address(at))
         except OSError:
             made.close()
             raise
         return made
 
-    def listen(self, at, timeout=10):
-        made = self.socket()
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    def udp(self, at, timeout=10, source=None, connected=True):
+        """A UDP socket for talking to `at`; unconnected, it sees which address an answer comes from."""
+        made = self.socket(at, DATAGRAM)
         made.settimeout(timeout)
-        made.bind(parse_address(at))
-        made.listen(1024)
+        if source:
+            made.bind((source, 0))
+        if connected:
+            made.connect(parse_address(at))
         return made
+
+    def bind(self, at, kind=STREAM, timeout=10):
+        """A socket that holds an address as a server does; OSError if it can't be had."""
+        made = self.socket(at, kind)
+        made.settimeout(timeout)
+        try:
+            if kind == STREAM:
+                made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            made.bind(parse_address(at))
+            if kind == STREAM:
+                made.listen(1024)
+        except OSError:
+            made.close()
+            raise
+        return made
+
+    def listen(self, at, timeout=10):
+        return self.bind(at, timeout=timeout)
 
 
 class Lab:
     """The cluster of one node that conftest.py draws."""
 
     def __init__(self):
-        self.node = Namespace("node", "10.1.0.1")
-        self.outside = Namespace("outside", "10.2.0.2")
-        self.client = Namespace("client", "10.1.0.10")
-        self.pods = [Namespace(f"pod{n}", f"10.1.0.1{n}") for n in (1, 2, 3)]
+        self.node = Namespace("node", "10.1.0.1", "fd00:1::1")
+        self.outside = Namespace("outside", "10.2.0.2", "fd00:2::2")
+        self.client = Namespace("client", "10.1.0.10", "fd00:1::10")
+        self.pods = [Namespace(f"pod{n}", f"10.1.0.1{n}", f"fd00:1::1{n}") for n in (1, 2, 3)]
         self.node.ip("link set lo up", "link add cbr0 type bridge", "addr add 10.1.0.1/24 dev cbr0",
-                     "link set cbr0 up")
+                     "addr add fd00:1::1/64 dev cbr0", "link set cbr0 up")
         self.node.sysctl("net.ipv4.ip_forward", 1)
+        self.node.sysctl("net.ipv6.conf.all.forwarding", 1)
         for pod in (self.client, *self.pods):
             self._attach(pod, pod.name)
             self.node.ip(f"link set {pod.name} master cbr0")
-            pod.ip("route add default via 10.1.0.1")
+            pod.ip("route add default via 10.1.0.1", "route add default via fd00:1::1")
         self._attach(self.outside, "eth0")
-        self.node.ip("addr add 10.2.0.1/24 dev eth0", "route add default via 10.2.0.2")
-        self.outside.ip("route add default via 10.2.0.1")
+        self.node.ip("addr add 10.2.0.1/24 dev eth0", "addr add fd00:2::1/64 dev eth0",
+                     "route add default via 10.2.0.2", "route add default via fd00:2::2")
+        self.outside.ip("route add default via 10.2.0.1", "route add default via fd00:2::1")
 
     def _attach(self, namespace, device):
         """Connects it with a pair of interfaces: `device` in the node, eth0 in it."""
         self.node.ip(f"link add {device} type veth peer name eth0 netns {namespace.path}",
                      f"link set {device} up")
-        namespace.ip("link set lo up", f"addr add {namespace.address}/24 dev eth0", "link set eth0 up")
+        namespace.ip("link set lo up", f"addr add {namespace.address}/24 dev eth0",
+                     f"addr add {namespace.address6}/64 dev eth0", "link set eth0 up")
 
     def close(self):
         for namespace in (self.node, self.outside, self.client, *self.pods):

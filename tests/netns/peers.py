@@ -65,6 +65,28 @@ def hold(connection):
     connection.recv(1)
 
 
+def identity_and_hold(name):
+    """Answers with its name, then echoes until the client goes."""
+    def handle(connection):
+        connection.sendall(name.encode())
+        echo(connection)
+    return handle
+
+
+def headers(into):
+    """Appends the bytes that come before the client's `ping` to the list, and answers."""
+    def handle(connection):
+        data = b""
+        while not data.endswith(b"ping"):
+            more = connection.recv(4096)
+            if not more:
+                return
+            data += more
+        into.append(data.removesuffix(b"ping"))
+        connection.sendall(b"pong")
+    return handle
+
+
 # ---- clients ----
 
 def read_all(connection):
@@ -84,10 +106,16 @@ def read_exactly(connection, count):
     return bytes(data)
 
 
-def fetch(namespace, at, timeout=10):
+def fetch(namespace, at, timeout=10, source=None):
     """Connects and returns what the peer says until it closes: the name, for an identity server."""
-    with namespace.connect(at, timeout) as connection:
+    with namespace.connect(at, timeout, source) as connection:
         return read_all(connection).decode()
+
+
+def hold_open(namespace, at, timeout=10, source=None):
+    """A connection to an identity_and_hold server, and the name of the server."""
+    connection = namespace.connect(at, timeout, source)
+    return connection, connection.recv(100).decode()
 
 
 def ping(connection, text=b"ping"):
@@ -114,6 +142,26 @@ def outcome(namespace, at, timeout=10):
         return "reset"
     except TimeoutError:
         return "hangs"
+
+
+def says(connection):
+    """True if bytes have come, which stay unread."""
+    connection.setblocking(False)
+    try:
+        return bool(connection.recv(1, socket.MSG_PEEK))
+    except BlockingIOError:
+        return False
+
+
+def becomes_of(connection, timeout):
+    """What becomes of a connection at rest: "reset", "closed", "answered", or "open" after the timeout."""
+    connection.settimeout(timeout)
+    try:
+        return "answered" if connection.recv(1) else "closed"
+    except ConnectionResetError:
+        return "reset"
+    except TimeoutError:
+        return "open"
 
 
 def reset(connection):

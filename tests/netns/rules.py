@@ -2,13 +2,17 @@
 import re
 
 OUR_CHAINS = ("KUBE-PORTALS-CONTAINER", "KUBE-PORTALS-HOST", "KUBE-NODEPORT-CONTAINER",
-              "KUBE-NODEPORT-HOST", "KUBE-NODEPORT-NON-LOCAL")
+              "KUBE-NODEPORT-HOST", "KUBE-NODEPORT-NON-LOCAL", "KUBE-PORTALS-REJECT")
 VARIANTS = ("nft", "legacy")
 
 
-def save(namespace, variant="nft"):
-    """iptables-save's lines but for what changes by itself: time stamps, counters, warnings."""
-    text = namespace.run(f"iptables-{variant}-save")
+TOOLS = {"v4": "iptables", "v6": "ip6tables"}
+
+
+def save(namespace, variant="nft", family="v4", table=None):
+    """iptables-save's lines but for what changes by itself: time stamps, counters, warnings. table: only
+    that one's."""
+    text = namespace.run(f"{TOOLS[family]}-{variant}-save", *(("-t", table) if table else ()))
     return [re.sub(r" \[\d+:\d+\]$", "", line) for line in text.splitlines() if not line.startswith("#")]
 
 
@@ -16,33 +20,42 @@ def is_ours(line):
     return any(re.search(rf"[: ]{chain}\b", line) for chain in OUR_CHAINS)
 
 
-def ours(namespace, variant="nft"):
-    return [line for line in save(namespace, variant) if is_ours(line)]
+def ours(namespace, variant="nft", family="v4"):
+    return [line for line in save(namespace, variant, family) if is_ours(line)]
 
 
-def foreign(namespace, variant="nft"):
-    return [line for line in save(namespace, variant) if not is_ours(line)]
+def foreign(namespace, variant="nft", family="v4"):
+    return [line for line in save(namespace, variant, family) if not is_ours(line)]
 
 
-def chain(namespace, name, variant="nft"):
+def chain(namespace, name, variant="nft", family="v4", table=None):
     """The rules of one chain, in order, without "-A CHAIN "."""
     head = f"-A {name} "
-    return [line.removeprefix(head) for line in save(namespace, variant) if line.startswith(head)]
+    return [line.removeprefix(head) for line in save(namespace, variant, family, table)
+            if line.startswith(head)]
 
 
 def state(namespace):
-    """What portald must leave as it was: all rules of both variants, all IPv4 routes and addresses.
+    """What portald must leave as it was: all rules of both variants, all routes and addresses, for both
+    families.
 
     Built-in chains and tables that hold nothing are passed over: looking at them makes them."""
-    saved = [line for variant in VARIANTS for line in save(namespace, variant)
+    saved = [line for family in TOOLS for variant in VARIANTS for line in save(namespace, variant, family)
              if line.startswith("-A") or (line.startswith(":") and line.endswith("-"))]
-    addresses = re.sub(r"(?m)^\d+: ", "", namespace.run("ip", "-4", "-o", "addr"))
-    return saved, namespace.run("ip", "-4", "route", "show", "table", "all"), addresses
+    addresses = re.sub(r"(?m)^\d+: ", "", namespace.run("ip", "-o", "addr"))
+    routes = [namespace.run("ip", flag, "route", "show", "table", "all") for flag in ("-4", "-6")]
+    return saved, routes, addresses
 
 
-def proxy_port(namespace, key, variant="nft"):
+def proxy_port(namespace, key, variant="nft", family="v4", protocol="tcp"):
     """The proxy port to which the ClusterIP rule of "namespace/name:port" redirects."""
-    for rule in chain(namespace, "KUBE-PORTALS-CONTAINER", variant):
-        if re.search(rf'--comment "?{re.escape(key)}"? ', rule):
+    for rule in chain(namespace, "KUBE-PORTALS-CONTAINER", variant, family):
+        if re.search(rf'--comment "?{re.escape(key)}"? ', rule) and f"-p {protocol} " in rule:
             return int(re.search(r"(?:--to-ports |--to-destination \S+:)(\d+)", rule)[1])
-    raise AssertionError(f"no rule for {key}: {save(namespace, variant)}")
+    raise AssertionError(f"no rule for {key}: {save(namespace, variant, family)}")
+
+
+def about(namespace, key, variant="nft", family="v4"):
+    """All rules with that comment, of any chain."""
+    return [line for line in save(namespace, variant, family)
+            if re.search(rf'--comment "?{re.escape(key)}"? ', line)]

@@ -116,12 +116,13 @@ def test_jumps_stand_first_and_last_around_foreign_rules(lab, web, foreign_rules
     portald(f"--iptables-variant={variant}")
     for chain, first, last in (("PREROUTING", "KUBE-PORTALS-CONTAINER", "KUBE-NODEPORT-CONTAINER"),
                                ("OUTPUT", "KUBE-PORTALS-HOST", "KUBE-NODEPORT-HOST")):
-        found = rules.chain(lab.node, chain, variant)
+        found = rules.chain(lab.node, chain, variant, table="nat")
         assert len(found) == 3, found
         assert found[0].endswith(f"-j {first}"), found
         assert found[-1].endswith(f"-j {last}") and "-m addrtype --dst-type LOCAL" in found[-1], found
     found = rules.chain(lab.node, "INPUT", variant)
-    assert found[0].endswith("-j KUBE-NODEPORT-NON-LOCAL") and len(found) == 3, found
+    assert len(found) == 4, found
+    assert found[0].endswith("-j KUBE-PORTALS-REJECT") and found[1].endswith("-j KUBE-NODEPORT-NON-LOCAL")
 
 
 def test_rules_are_put_back_where_they_belong_by_the_next_sync(lab, manifests, steered, variant):
@@ -133,8 +134,8 @@ def test_rules_are_put_back_where_they_belong_by_the_next_sync(lab, manifests, s
                    objects.endpoints("more", ["10.1.0.11"]))
     assert peers.fetch(lab.client, CLUSTER_IP) in PODS
     for chain in ("PREROUTING", "OUTPUT"):
-        jumps = [line for line in rules.chain(lab.node, chain, variant) if "KUBE-" in line]
-        found = rules.chain(lab.node, chain, variant)
+        jumps = [line for line in rules.chain(lab.node, chain, variant, table="nat") if "KUBE-" in line]
+        found = rules.chain(lab.node, chain, variant, table="nat")
         assert found[0] == jumps[0] and found[-1] == jumps[1] and len(jumps) == 2, found
         lab.node.run(iptables, "-t", "nat", "-D", chain, "-p", "tcp", "--dport", "4444", "-j", "RETURN")
 

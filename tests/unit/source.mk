@@ -6,7 +6,8 @@ source_tests = \
 	tests/unit/test_source_endpoints \
 	tests/unit/test_source_files \
 	tests/unit/test_source_service \
-	tests/unit/test_source_topology
+	tests/unit/test_source_topology \
+	tests/unit/test_watch
 check_PROGRAMS += $(source_tests)
 source_test_libs = src/source/libsource.a src/model/libmodel.a src/base/libbase.a $(YAML_LIBS) $(YAJL_LIBS) \
 	$(CMOCKA_LIBS)
@@ -47,6 +48,10 @@ tests_unit_test_source_topology_SOURCES = \
 	tests/unit/test_source_topology.c
 tests_unit_test_source_topology_CFLAGS = $(source_test_cflags)
 tests_unit_test_source_topology_LDADD = $(source_test_libs)
+
+tests_unit_test_watch_SOURCES = tests/unit/test_watch.c
+tests_unit_test_watch_CFLAGS = $(source_test_cflags)
+tests_unit_test_watch_LDADD = $(source_test_libs)
 endif
 EXTRA_DIST += \
 	tests/unit/manifests/dump.yaml \

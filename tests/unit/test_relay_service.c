@@ -759,6 +759,7 @@ static void a_listener_that_closes_refuses_the_waiting(void **state)
 /* Connects one client to each of two backends, then removes the second. */
 static void remove_one(struct stage *stage, const struct service_options *options, int *kept, int *removed)
 {
+	*kept = *removed = -1;
 	stage_open(stage, 1, 2, options);
 	for (int i = 0; i < 2; i++) {
 		int client = rig_connect(&stage->rig);

@@ -1,0 +1,129 @@
+"""IPv6 goes through ip6tables as IPv4 through iptables: same chains, same rules, same care for others'."""
+import re
+
+import app as app_module
+import families
+import manifests as objects
+import peers
+import pytest
+import rules
+
+PODS = {"pod1", "pod2", "pod3"}
+FOREIGN = """*nat
+:KUBE-SERVICES - [0:0]
+:MINE - [0:0]
+-A PREROUTING -p tcp -m tcp --dport 4444 -j MINE
+-A OUTPUT -d fd00:2::9/128 -m comment --comment "with \\"quotes\\" and  spaces" -j MINE
+-A POSTROUTING -s fd00:1::/64 -o eth9 -j MASQUERADE
+-A MINE -p tcp -j RETURN
+COMMIT
+*filter
+:INPUT ACCEPT [0:0]
+:FORWARD DROP [0:0]
+-A INPUT -p tcp -m tcp --dport 4444 -j DROP
+-A FORWARD -i cbr0 -j ACCEPT
+-A FORWARD -o cbr0 -j ACCEPT
+COMMIT
+"""
+
+
+@pytest.fixture
+def web6(lab, manifests, serve):
+    made = app_module.App(lab, families.V6, manifests)
+    made.serve(serve)
+    made.node_port()
+    made.write()
+    return made
+
+
+@pytest.fixture
+def steered(web6, portald, variant):
+    return portald(f"--iptables-variant={variant}")
+
+
+@pytest.fixture
+def foreign_rules(lab, variant):
+    lab.node.run(f"ip6tables-{variant}-restore", stdin=FOREIGN)
+    return rules.save(lab.node, variant, "v6")
+
+
+def test_rules_have_the_classic_form_in_ipv6(lab, web6, steered, variant):
+    port = rules.proxy_port(lab.node, web6.key(), variant, "v6")
+    comment = r'-m comment --comment "default/web:http" -m tcp'
+    to_host = rf"-j (?:REDIRECT --to-ports {port}|DNAT --to-destination \S+:{port})"
+    expected = {
+        "KUBE-PORTALS-CONTAINER":
+            rf"-d fd00:96::10/128 -p tcp {comment} --dport 80 -j REDIRECT --to-ports {port}",
+        "KUBE-PORTALS-HOST": rf"-d fd00:96::10/128 -p tcp {comment} --dport 80 {to_host}",
+        "KUBE-NODEPORT-CONTAINER": rf"-p tcp {comment} --dport 30080 -j REDIRECT --to-ports {port}",
+        "KUBE-NODEPORT-HOST": rf"-p tcp {comment} --dport 30080 {to_host}",
+        "KUBE-NODEPORT-NON-LOCAL":
+            rf"-p tcp {comment} --dport {port} -m (?:state --state|conntrack --ctstate) NEW -j ACCEPT",
+    }
+    for chain, pattern in expected.items():
+        found = rules.chain(lab.node, chain, variant, "v6")
+        assert len(found) == 1 and re.fullmatch(pattern, found[0]), f"{chain}: {found}"
+        assert not rules.chain(lab.node, chain, variant, "v4"), "an IPv6 Service has a rule in iptables"
+
+
+def test_foreign_ip6tables_rules_are_never_touched(lab, web6, foreign_rules, variant, portald):
+    running = portald(f"--iptables-variant={variant}")
+    assert rules.foreign(lab.node, variant, "v6") == foreign_rules
+    assert web6.names(lab.client, count=3) == PODS
+    for chain, first, last in (("PREROUTING", "KUBE-PORTALS-CONTAINER", "KUBE-NODEPORT-CONTAINER"),
+                               ("OUTPUT", "KUBE-PORTALS-HOST", "KUBE-NODEPORT-HOST")):
+        found = rules.chain(lab.node, chain, variant, "v6", "nat")
+        assert len(found) == 3 and found[0].endswith(f"-j {first}"), found
+        assert found[-1].endswith(f"-j {last}") and "-m addrtype --dst-type LOCAL" in found[-1], found
+    web6.use(1)
+    running.change(web6.write)
+    assert rules.foreign(lab.node, variant, "v6") == foreign_rules
+    assert running.terminate() == 0
+    assert rules.save(lab.node, variant, "v6") == foreign_rules
+
+
+def test_ip6tables_rules_are_removed_by_sigterm_and_by_cleanup(lab, web6, binary, portald, variant):
+    before = rules.state(lab.node)
+    running = portald(f"--iptables-variant={variant}", "--keep-rules")
+    in_force = rules.ours(lab.node, variant, "v6")
+    assert in_force and running.terminate() == 0
+    assert rules.ours(lab.node, variant, "v6") == in_force
+    lab.node.run(str(binary), "cleanup")
+    assert rules.state(lab.node) == before
+    again = portald(f"--iptables-variant={variant}")
+    assert web6.names(lab.client, count=3) == PODS
+    assert again.terminate() == 0
+    assert not rules.ours(lab.node, variant, "v6")
+
+
+def test_start_after_being_killed_doubles_no_ip6tables_rule(lab, web6, steered, portald, variant):
+    count = len(rules.ours(lab.node, variant, "v6"))
+    steered.kill_all()
+    again = portald(f"--iptables-variant={variant}")
+    again.before = steered.before
+    assert len(rules.ours(lab.node, variant, "v6")) == count
+    assert web6.names(lab.client, count=3) == PODS
+    assert again.terminate() == 0
+    steered.leaves_rules = False  # the second run has removed what the first one left
+
+
+def test_ipv6_cluster_ip_works_in_a_bare_namespace(host, serve, manifests, start_portald, variant):
+    """The endpoints are on loopback, which the API would refuse and a laptop has nothing else."""
+    ports = [objects.service_port(node_port=30080)]
+    serve(host, "[::1]:8080", peers.identity("laptop"))
+    manifests.write(
+        "web.yaml", objects.service_of("web", ["fd00:96::10"], ports, "IPv6", type="NodePort"),
+        objects.slice_of("web", "IPv6", [objects.endpoint("::1")], [objects.slice_port(ports[0])]))
+    start_portald(host, manifests.path, f"--iptables-variant={variant}")
+    assert peers.fetch(host, "[fd00:96::10]:80") == "laptop"
+    assert peers.fetch(host, "[::1]:30080") == "laptop"
+
+
+def test_a_service_of_one_family_works_where_the_other_has_no_firewall(lab, manifests, serve, portald):
+    """IPv4 only, as before IPv6 was known: no rule of ours is in ip6tables that anything goes to."""
+    made = app_module.App(lab, families.V4, manifests)
+    made.serve(serve)
+    made.write()
+    portald()
+    assert made.names(lab.client, count=3) == PODS
+    assert not rules.about(lab.node, made.key(), family="v6")
