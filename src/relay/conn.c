@@ -70,16 +70,20 @@ void conn_queue_ready(struct relay *relay, struct conn *conn)
 
 /* ---- ends ---- */
 
-static struct log_field log_peer(const char *key, int fd)
+static bool peer_of(int fd, struct addr_port *at)
 {
 	struct sockaddr_storage sa;
 	socklen_t length = sizeof(sa);
+
+	return getpeername(fd, (struct sockaddr *)&sa, &length) == 0 &&
+	       addr_from_sockaddr(at, (struct sockaddr *)&sa) == 0;
+}
+
+static struct log_field log_peer(const char *key, int fd)
+{
 	struct addr_port at;
 
-	if (getpeername(fd, (struct sockaddr *)&sa, &length) < 0 ||
-		addr_from_sockaddr(&at, (struct sockaddr *)&sa) < 0)
-		return log_str(key, "gone");
-	return log_addr_port(key, &at);
+	return peer_of(fd, &at) ? log_addr_port(key, &at) : log_str(key, "gone");
 }
 
 static void log_end(const struct conn *conn, const char *how)
@@ -176,20 +180,47 @@ struct check {
 	struct listener *listener;
 };
 
+/* The connection's backend in the list, by its address: one that was removed and is back may have
+ * another slot. Or NULL. */
+static const struct backend *find_returned(const struct conn *conn)
+{
+	const struct backends *backends = conn->listener->backends;
+	struct addr_port at;
+
+	if (!peer_of(conn->fds[BACKEND], &at))
+		return NULL;
+	for (uint32_t i = 0; i < backends->count; i++) {
+		if (addr_port_equal(&backends->entries[i].at, &at))
+			return &backends->entries[i];
+	}
+	return NULL;
+}
+
 static void check_removed(void *context, void *object)
 {
 	const struct check *check = context;
 	const struct listener *listener = check->listener;
+	const struct backend *returned;
+	struct relay *relay = check->relay;
 	struct conn *conn = object;
 
-	bool removed = backends_find(listener->backends, conn->backend_slot) < 0;
-
-	if (conn->state != CONN_PUMPING || conn->listener != listener || removed == (conn->end_by_ms > 0))
+	if (conn->state != CONN_PUMPING || conn->listener != listener)
 		return;
-	conn->end_by_ms = removed ? check->relay->now_ms : 0;
-	if (removed && listener->options.removal == SERVICE_REMOVAL_DRAIN)
-		conn->end_by_ms += listener->options.drain_ms;
-	conn_deadline(check->relay, conn);
+	/* The usual case, without a system call. */
+	if (conn->end_by_ms == 0 && backends_find(listener->backends, conn->backend_slot) >= 0)
+		return;
+	returned = find_returned(conn);
+	if (returned) {
+		pick_release(relay->stats, relay->index, conn->backend_slot);
+		conn->backend_slot = returned->slot;
+		pick_hold(relay->stats, relay->index, conn->backend_slot);
+		conn->end_by_ms = 0;
+	} else if (conn->end_by_ms == 0) {
+		conn->end_by_ms = relay->now_ms;
+		if (listener->options.removal == SERVICE_REMOVAL_DRAIN)
+			conn->end_by_ms += listener->options.drain_ms;
+	}
+	conn_deadline(relay, conn);
 }
 
 void conn_check_removed(struct relay *relay, struct listener *listener)

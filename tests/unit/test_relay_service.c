@@ -838,6 +838,28 @@ static void connections_of_a_removed_endpoint_may_drain(void **state)
 	stage_close(&stage);
 }
 
+static void connections_of_an_endpoint_that_comes_back_stay(void **state)
+{
+	struct service_options options = options_with(SCHEDULER_RR, 0);
+	int kept, removed;
+	struct stage stage;
+
+	(void)state;
+	options.removal = SERVICE_REMOVAL_DRAIN;
+	options.drain_ms = 300;
+	remove_one(&stage, &options, &kept, &removed);
+	/* Its old slot is still counted on: it gets another. */
+	stage.backends[1].slot += 5;
+	rig_backend_list(&stage.rig, stage.backends, 2);
+	sleep_ms(500);
+	expect_alive(&stage, removed);
+	assert_int_equal(stats_backend_active(stage.rig.stats, RIG_BACKEND_SLOT + 1), 0);
+	assert_int_equal(stats_backend_active(stage.rig.stats, RIG_BACKEND_SLOT + 6), 1);
+	close(kept);
+	close(removed);
+	stage_close(&stage);
+}
+
 /* ---- portals ---- */
 
 static struct addr_port at(const char *addr, uint16_t port)
@@ -930,6 +952,7 @@ int main(void)
 		cmocka_unit_test(connections_of_a_removed_endpoint_finish_by_default),
 		cmocka_unit_test(connections_of_a_removed_endpoint_are_reset_if_the_service_says_so),
 		cmocka_unit_test(connections_of_a_removed_endpoint_may_drain),
+		cmocka_unit_test(connections_of_an_endpoint_that_comes_back_stay),
 		cmocka_unit_test(a_portal_is_found_by_its_address_first),
 		cmocka_unit_test(a_portal_with_source_ranges_admits_who_is_in_one),
 	};
