@@ -164,7 +164,8 @@ int listener_put(struct relay *relay, const struct ipc_relay_listener *message, 
 		return -errno;
 	if (message->proto == PROTO_UDP)
 		rc = udp_port_put(relay, listener);
-	return rc < 0 ? rc : loop_watch_listener(relay, listener);
+	/* Who waits in the backlog goes on waiting until it is known where to dial. */
+	return rc < 0 || !listener->backends ? rc : loop_watch_listener(relay, listener);
 fail:
 	close(fd);
 	return rc;
@@ -174,6 +175,7 @@ int listener_set_backends(struct relay *relay, const struct ipc_relay_backends *
 {
 	struct listener *listener = table_get(relay, message->slot);
 	struct backends *backends;
+	bool first;
 
 	if (!listener)
 		return -ENOENT;
@@ -191,10 +193,11 @@ int listener_set_backends(struct relay *relay, const struct ipc_relay_backends *
 			(struct backend){.at = from->at, .slot = from->slot, .weight = from->weight};
 	}
 	backends_finish(backends);
+	first = !listener->backends;
 	backends_unref(listener->backends);
 	listener->backends = backends;
 	conn_check_removed(relay, listener);
-	return 0;
+	return first ? loop_watch_listener(relay, listener) : 0;
 }
 
 void listener_close(struct relay *relay, uint32_t slot)

@@ -54,7 +54,7 @@ static void pair_fini(struct host_pair *pair)
 {
 	free(pair->save);
 	free(pair->restore);
-	*pair = (struct host_pair){NULL};
+	*pair = (struct host_pair){.save = NULL};
 }
 
 static bool find_program(struct host_pair *pair, const char *program, const char *variant)

@@ -299,16 +299,6 @@ def test_connections_to_a_removed_endpoint_are_drained(app, removal):
 
 
 @pytest.mark.slow
-def test_an_endpoint_that_comes_back_while_draining_keeps_its_connections(app, removal):
-    connections = removal("drain:1s")
-    app.use(1, 2)
-    app.running.change(app.write)
-    time.sleep(1.6)
-    for connection in connections:
-        peers.ping(connection)
-        connection.close()
-
-
 # ---- what is wrong with annotations ----
 
 def test_bad_annotations_are_reported_and_the_service_works(app, serve, portald):
