@@ -43,16 +43,17 @@ build_fuzz() {
 		make -C "$fuzz_build" "$jobs"
 }
 
+# One test at a time: several measure what happens at once, and want the CPUs for it.
 check_gcc() {
-	make -C "$gcc_build" "$jobs" check
+	make -C "$gcc_build" "$jobs" all && make -C "$gcc_build" check
 }
 
 check_clang() {
-	make -C "$clang_build" "$jobs" check
+	make -C "$clang_build" "$jobs" all && make -C "$clang_build" check
 }
 
 check_san() {
-	make -C "$san_build" "$jobs" check
+	make -C "$san_build" "$jobs" all && make -C "$san_build" check
 }
 
 lint() {
