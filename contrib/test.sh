@@ -95,7 +95,7 @@ install_() {
 }
 
 distcheck() {
-	make -C "$gcc_build" "$jobs" distcheck
+	make -C "$gcc_build" distcheck
 }
 
 is_chosen() {
