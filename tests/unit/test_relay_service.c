@@ -656,7 +656,7 @@ static void a_client_does_not_wait_longer_than_allowed(void **state)
 	expect_reset(second);
 	assert_true(now_ms() - begun_ms >= 199);
 	assert_int_equal(rig_failures(&stage.rig, STATS_FAIL_QUEUE_TIMEOUT), 1);
-	assert_int_equal(queued(&stage), 0);
+	wait_queued(&stage, 0);
 	close(first);
 	close(second);
 	stage_close(&stage);
