@@ -9,4 +9,4 @@ tests_replay_test_replay_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 tests_replay_test_replay_LDADD = src/source/libsource.a src/model/libmodel.a src/base/libbase.a \
 	$(YAML_LIBS) $(YAJL_LIBS) $(CMOCKA_LIBS)
 endif
-EXTRA_DIST += tests/replay
+EXTRA_DIST += tests/replay/recorded tests/replay/scenarios

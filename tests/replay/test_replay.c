@@ -1,4 +1,4 @@
-/* Runs each scenario of tests/replay (*.txt) as a test. */
+/* Runs each scenario of tests/replay/scenarios as a test. */
 #include <glob.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -16,7 +16,7 @@
 static void run(void **state)
 {
 	const char *path = *state, *slash = strrchr(path, '/');
-	char *recorded = mem_printf("%.*s/recorded", (int)(slash - path), path);
+	char *recorded = mem_printf("%.*s/../recorded", (int)(slash - path), path);
 
 	scenario_run(path, recorded);
 	free(recorded);
@@ -25,7 +25,7 @@ static void run(void **state)
 int main(void)
 {
 	const char *srcdir = getenv("srcdir");
-	char *pattern = mem_printf("%s/tests/replay/*.txt", srcdir ? srcdir : ".");
+	char *pattern = mem_printf("%s/tests/replay/scenarios/*.txt", srcdir ? srcdir : ".");
 	struct CMUnitTest *tests;
 	glob_t found;
 	int failed;
