@@ -13,6 +13,11 @@ src_proc_libproc_a_SOURCES = \
 	src/proc/confine.h \
 	src/proc/control.c \
 	src/proc/control.h \
+	src/proc/flags.h \
+	src/proc/flags_process.c \
+	src/proc/flags_service.c \
+	src/proc/flags_source.c \
+	src/proc/flags_steering.c \
 	src/proc/link.c \
 	src/proc/link.h \
 	src/proc/manifests.c \

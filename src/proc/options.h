@@ -30,14 +30,21 @@ enum options_steering { OPTIONS_STEERING_IPTABLES, OPTIONS_STEERING_NONE };
 
 struct options {
 	enum options_command command;
+
+	/* flags_source.c */
 	const char **manifests; /* paths, "-" for standard input; strings borrowed from argv */
 	size_t manifest_count;
 	bool strict;
 	struct source_options source;
 	char *node_name;
-	const char *zone;                /* NULL: unknown */
+	const char *zone; /* NULL: unknown */
+
+	/* flags_service.c */
 	struct service_options defaults; /* for what a Service leaves open */
 	bool source_ranges_on_node_ports;
+	uint32_t udp_max_flows; /* of each relay; 0: the relay's own default */
+
+	/* flags_steering.c */
 	enum options_steering steering;
 	enum steering_tool iptables_variant;
 	bool keep_rules;
@@ -47,9 +54,10 @@ struct options {
 	size_t node_port_range_count;
 	bool node_port_primary; /* instead of ranges */
 	struct addr bind_addr;  /* for its own family; see options_bind_addr() */
+
+	/* flags_process.c */
 	uint32_t relay_count;
-	uint32_t udp_max_flows; /* of each relay; 0: the relay's own default */
-	const char *user;       /* NULL: the default one */
+	const char *user; /* NULL: the default one */
 	enum log_format log_format;
 	int verbosity;
 	enum plan_output output;

@@ -1,0 +1,104 @@
+/* Owns the flags that say how traffic gets to the proxy ports. Runs in the first process, before any other
+ * exists. */
+#include "proc/flags.h"
+
+#include <string.h>
+
+#include "proc/value.h"
+
+static const char *set_steering(struct options *options, const char *value)
+{
+	static const char *const names[] = {"iptables", "none", NULL};
+	int found = value_choice(value, names);
+
+	if (found < 0)
+		return "must be iptables or none";
+	options->steering = (enum options_steering)found;
+	return NULL;
+}
+
+static const char *set_variant(struct options *options, const char *value)
+{
+	static const char *const names[] = {"auto", "nft", "legacy", NULL};
+	int found = value_choice(value, names);
+
+	if (found < 0)
+		return "must be auto, nft or legacy";
+	options->iptables_variant = (enum steering_tool)found;
+	return NULL;
+}
+
+static const char *set_bind_address(struct options *options, const char *value)
+{
+	if (addr_parse(&options->bind_addr, value) < 0)
+		return "must be an IP address";
+	if (addr_is_multicast(&options->bind_addr))
+		return "must not be a multicast address";
+	return NULL;
+}
+
+static const char *set_proxy_ports(struct options *options, const char *value)
+{
+	if (!value_port_range(value, &options->proxy_ports.first, &options->proxy_ports.last))
+		return "must be a port range such as 36000-36999 (0: any free port)";
+	return NULL;
+}
+
+static bool add_node_port_range(struct options *options, const char *text, size_t length)
+{
+	char block[ADDR_TEXT_BYTES];
+
+	if (length >= sizeof(block) || options->node_port_range_count == OPTIONS_MAX_NODE_PORT_RANGES)
+		return false;
+	memcpy(block, text, length);
+	block[length] = '\0';
+	return addr_parse_prefix(&options->node_port_ranges[options->node_port_range_count++], block) == 0;
+}
+
+static const char *set_nodeport_addresses(struct options *options, const char *value)
+{
+	options->node_port_range_count = 0;
+	options->node_port_primary = strcmp(value, "primary") == 0;
+	while (!options->node_port_primary && *value) {
+		size_t length = strcspn(value, ",");
+
+		if (!add_node_port_range(options, value, length))
+			return "must be \"primary\" or at most 32 CIDR blocks such as "
+			       "192.0.2.0/24,2001:db8::/64";
+		value += length + (value[length] == ',');
+	}
+	return NULL;
+}
+
+static const char *set_keep_rules(struct options *options, const char *value)
+{
+	return flag_switch(&options->keep_rules, value);
+}
+
+static const char *set_cleanup(struct options *options, const char *value)
+{
+	bool cleanup = false;
+	const char *wrong = flag_switch(&cleanup, value);
+
+	if (cleanup)
+		options->command = OPTIONS_CLEANUP;
+	return wrong;
+}
+
+static const struct flag steering_flags[] = {
+	{"steering", 0, "HOW", set_steering,
+		"iptables: REDIRECT rules; none: listen on loopback only (iptables)"},
+	{"iptables-variant", 0, "WHICH", set_variant,
+		"auto, nft or legacy: auto takes what the host uses already (auto)"},
+	{"bind-address", 0, "ADDRESS", set_bind_address,
+		"the address that proxy ports of its family listen on (all; loopback with --steering=none)"},
+	{"proxy-port-range", 0, "FIRST-LAST", set_proxy_ports,
+		"the ports used as proxy ports (any free ones)"},
+	{"nodeport-addresses", 0, "CIDRS", set_nodeport_addresses,
+		"where nodePorts are: CIDR blocks of local addresses, or primary (all)"},
+	{"keep-rules", 0, NULL, set_keep_rules, "leave the rules in force at exit"},
+	{"cleanup", 0, NULL, set_cleanup, "the same as the command cleanup"},
+	{.name = NULL},
+};
+
+const struct flag_group flags_steering = {"How traffic gets here", steering_flags};
