@@ -24,6 +24,8 @@
 #define DELAY_FIRST_MS 20
 #define DELAY_MOST_MS 10000
 #define LONG_LIFE_MS 10000
+/* A child may go without a long life for this time. */
+#define UNWELL_MS 60000
 
 struct child {
 	struct children *owner;
@@ -32,6 +34,7 @@ struct child {
 	struct link link;
 	struct event *restart;
 	int64_t started_ms;
+	int64_t well_ms; /* the end of its last long life, or when the daemon started */
 	int64_t delay_ms;
 	uint32_t starts;
 	bool running;
@@ -140,8 +143,10 @@ static void child_exited(struct child *child, int status)
 	log_warning("a child ended", log_str("child", role_name(child->role)), log_int("index", child->index),
 		WIFSIGNALED(status) ? log_int("signal", WTERMSIG(status))
 				    : log_int("code", WEXITSTATUS(status)));
-	if (clock_now_ms() - child->started_ms >= LONG_LIFE_MS)
+	if (clock_now_ms() - child->started_ms >= LONG_LIFE_MS) {
 		child->delay_ms = DELAY_FIRST_MS;
+		child->well_ms = clock_now_ms();
+	}
 	child_schedule(child);
 	children->handlers->gone(children->context, child->role, child->index, status);
 }
@@ -178,6 +183,7 @@ static void child_init(struct child *child, struct children *owner, enum ipc_rol
 		.index = index,
 		.restart = event_new(owner->base, -1, 0, on_restart, child),
 		.delay_ms = DELAY_FIRST_MS,
+		.well_ms = clock_now_ms(),
 	};
 }
 
@@ -224,6 +230,23 @@ void children_start(struct children *children)
 	for (uint32_t i = 0; i < children->relay_count; i++)
 		event_active(children->relays[i].restart, EV_TIMEOUT, 0);
 	event_active(children->control.restart, EV_TIMEOUT, 0);
+}
+
+static bool child_is_well(const struct child *child, int64_t now_ms)
+{
+	if (child->running && now_ms - child->started_ms >= LONG_LIFE_MS)
+		return true;
+	return now_ms - child->well_ms < UNWELL_MS;
+}
+
+bool children_are_well(const struct children *children)
+{
+	int64_t now_ms = clock_now_ms();
+	bool well = child_is_well(&children->control, now_ms);
+
+	for (uint32_t i = 0; i < children->relay_count; i++)
+		well = well && child_is_well(&children->relays[i], now_ms);
+	return well;
 }
 
 struct link *children_control(struct children *children)

@@ -31,6 +31,10 @@ void children_free(struct children *children);
 /* Starts control and all relays. */
 void children_start(struct children *children);
 
+/* Whether every child works: has run for a while without a break at some time in the last minute. One that
+ * was killed and is started again counts as well; one that cannot be kept running does not. */
+bool children_are_well(const struct children *children);
+
 /* The link to a child; down while it is not running. */
 struct link *children_control(struct children *children);
 struct link *children_relay(struct children *children, uint32_t index);

@@ -24,6 +24,8 @@ src_proc_libproc_a_SOURCES = \
 	src/proc/manifests.h \
 	src/proc/namespace.c \
 	src/proc/namespace.h \
+	src/proc/notify.c \
+	src/proc/notify.h \
 	src/proc/options.c \
 	src/proc/options.h \
 	src/proc/proc.c \

@@ -21,6 +21,7 @@
 #include "portald/stats.h"
 #include "proc/confine.h"
 #include "proc/namespace.h"
+#include "proc/notify.h"
 #include "proc/options.h"
 #include "proc/show.h"
 #include "proc/starter.h"
@@ -139,9 +140,15 @@ static int prepare_supervisor(const struct options *options, struct supervisor_s
 	return rc;
 }
 
-static int become_supervisor(const struct options *options, const struct title *title, int starter_fd)
+static int become_supervisor(const struct options *options, const struct title *title,
+	const struct notify_target *notify, int starter_fd)
 {
-	struct supervisor_setup setup = {.options = options, .starter_fd = starter_fd, .stats_fd = -1};
+	struct supervisor_setup setup = {
+		.options = options,
+		.starter_fd = starter_fd,
+		.stats_fd = -1,
+		.notify = notify,
+	};
 	int exit_code = 1;
 
 	title_set(title, "supervisor");
@@ -177,10 +184,14 @@ static int find_user(const struct options *options, struct confine_user *user)
 static int proc_daemon(const struct options *options, const struct title *title)
 {
 	struct starter_setup setup = {.options = options, .title = title, .inotify_fd = -1, .stdin_fd = -1};
+	struct notify_target notify;
 	pid_t starter = -1;
 	int starter_fd, exit_code;
 
 	log_init("supervisor", options->log_format, options->verbosity);
+	if (notify_target_take(&notify) < 0)
+		log_warning(
+			"NOTIFY_SOCKET or WATCHDOG_USEC makes no sense: the service manager is told nothing");
 	if (check_privilege(options) < 0 || find_user(options, &setup.user) < 0 ||
 		open_manifests(options, &setup) < 0)
 		return 1;
@@ -191,7 +202,7 @@ static int proc_daemon(const struct options *options, const struct title *title)
 		log_error("cannot fork", log_errno("error", -starter_fd));
 		return 1;
 	}
-	exit_code = become_supervisor(options, title, starter_fd);
+	exit_code = become_supervisor(options, title, &notify, starter_fd);
 	/* The closed channel ends the starter, after its children. */
 	while (waitpid(starter, NULL, 0) < 0 && errno == EINTR)
 		;

@@ -22,6 +22,7 @@
 #include "proc/claims.h"
 #include "proc/command.h"
 #include "proc/control.h"
+#include "proc/notify.h"
 #include "proc/records.h"
 #include "proc/table.h"
 
@@ -49,6 +50,7 @@ struct supervisor {
 	struct listen_claims *claims;
 	struct addresses addresses;
 	struct addresses_watch *watch;
+	struct notify *notify;
 	bool syncing; /* between SYNC_BEGIN and SYNC_END */
 	struct ipc_sync sync;
 	struct staged *staged;
@@ -64,6 +66,7 @@ struct supervisor {
 static void supervisor_stop(struct supervisor *supervisor, int exit_code)
 {
 	supervisor->exit_code = exit_code;
+	notify_stopping(supervisor->notify);
 	event_base_loopbreak(supervisor->base);
 }
 
@@ -188,19 +191,24 @@ static void in_force(struct supervisor *supervisor)
 	if (!supervisor->ready && supervisor->options->command == OPTIONS_RUN)
 		start_command(supervisor);
 	supervisor->ready = true;
+	notify_ready(supervisor->notify, supervisor->missing > 0
+						 ? "Serving; some listeners could not be opened, see the log"
+						 : "Serving");
 }
 
 static void on_synced(void *context, int error, const char *detail)
 {
 	struct supervisor *supervisor = context;
 
-	if (error < 0)
+	if (error < 0) {
 		log_error("rules not in force: will try again", log_errno("error", -error),
 			log_str("detail", detail));
-	else if (steering_is_behind(supervisor->steering))
+		notify_status(supervisor->notify, "Rules are not in force: will try again, see the log");
+	} else if (steering_is_behind(supervisor->steering)) {
 		return;
-	else
+	} else {
 		in_force(supervisor);
+	}
 	tell_control_done(supervisor, error);
 }
 
@@ -495,6 +503,13 @@ static int open_steering(struct supervisor *supervisor)
 	return 0;
 }
 
+static bool is_well(void *context)
+{
+	struct supervisor *supervisor = context;
+
+	return children_are_well(supervisor->children);
+}
+
 static int supervisor_open(struct supervisor *supervisor)
 {
 	struct table_setup table = {
@@ -516,6 +531,7 @@ static int supervisor_open(struct supervisor *supervisor)
 	supervisor->claims = listen_claims_new();
 	supervisor->children = children_new(supervisor->base, supervisor->setup->starter_fd,
 		supervisor->setup->stats_fd, supervisor->options->relay_count, &child_handlers, supervisor);
+	supervisor->notify = notify_new(supervisor->base, supervisor->setup->notify, is_well, supervisor);
 	supervisor->reopen = event_new(supervisor->base, -1, 0, on_reopen, supervisor);
 	add_signal(supervisor, 0, SIGTERM, on_terminate);
 	add_signal(supervisor, 1, SIGINT, on_terminate);
@@ -542,6 +558,7 @@ static void supervisor_close(struct supervisor *supervisor)
 	listen_claims_free(supervisor->claims);
 	addresses_free(&supervisor->addresses);
 	addresses_watch_free(supervisor->watch);
+	notify_free(supervisor->notify);
 	discard_staged(supervisor);
 	free(supervisor->staged);
 	if (supervisor->reopen)

@@ -6,10 +6,13 @@
 
 #include "proc/options.h"
 
+struct notify_target;
+
 struct supervisor_setup {
 	const struct options *options;
 	int starter_fd; /* the channel to the starter */
 	int stats_fd;   /* the shared counters */
+	const struct notify_target *notify;
 };
 
 /* Runs until SIGTERM, SIGINT or the end of COMMAND. Takes starter_fd. Returns the exit code. */

@@ -1,6 +1,6 @@
 # Unit tests of the module proc: the command line and the supervisor's table.
 if HAVE_CMOCKA
-check_PROGRAMS += tests/unit/test_confine tests/unit/test_manifests tests/unit/test_options tests/unit/test_table
+check_PROGRAMS += tests/unit/test_confine tests/unit/test_manifests tests/unit/test_notify tests/unit/test_options tests/unit/test_table
 
 tests_unit_test_options_SOURCES = tests/unit/test_options.c
 tests_unit_test_options_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
@@ -13,6 +13,10 @@ tests_unit_test_table_LDADD = $(PORTALD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_manifests_SOURCES = tests/unit/test_manifests.c
 tests_unit_test_manifests_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 tests_unit_test_manifests_LDADD = $(PORTALD_LIBS) $(CMOCKA_LIBS)
+
+tests_unit_test_notify_SOURCES = tests/unit/test_notify.c
+tests_unit_test_notify_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+tests_unit_test_notify_LDADD = $(PORTALD_LIBS) $(CMOCKA_LIBS)
 
 tests_unit_test_confine_SOURCES = tests/unit/test_confine.c
 tests_unit_test_confine_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
