@@ -1,4 +1,4 @@
-# Scripts for people; none of them is installed.
+# Scripts for people, and what makes a service of the program. Of these only the systemd unit is installed, if wanted.
 EXTRA_DIST += \
 	.clang-format \
 	.clang-tidy \
@@ -13,4 +13,15 @@ EXTRA_DIST += \
 	contrib/lib.sh \
 	contrib/packages.txt \
 	contrib/quickstart.sh \
+	contrib/systemd/portald.default \
+	contrib/systemd/portald.service.in \
+	contrib/systemd/sysusers.conf \
 	contrib/test.sh
+
+contrib/systemd/portald.service: contrib/systemd/portald.service.in Makefile
+	@$(MKDIR_P) contrib/systemd
+	$(AM_V_GEN)sed 's,[@]sbindir@,$(sbindir),g' $(srcdir)/contrib/systemd/portald.service.in >$@
+CLEANFILES += contrib/systemd/portald.service
+if SYSTEMD_UNIT
+systemdsystemunit_DATA = contrib/systemd/portald.service
+endif
