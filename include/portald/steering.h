@@ -1,4 +1,5 @@
-/* Steering: how traffic for a portal gets to a proxy port. The back end: iptables and ip6tables.
+/* Steering: how traffic for a portal gets to a proxy port. An engine that owns time (when what comes into
+ * force, audits, back-off), and behind it a back end that knows how.
  *
  * Rendering is pure: (rules wanted, what iptables-save printed) -> text for iptables-restore. Applying
  * runs the firewall tools as children with a timeout and never blocks the caller's loop. Runs in the
@@ -75,36 +76,52 @@ char *steering_iptables_render(
  * same in both families. The caller frees it. */
 char *steering_iptables_render_cleanup(const struct steering_saved *saved);
 
+/* The back ends. */
+enum steering_kind {
+	STEERING_IPTABLES,
+	STEERING_KINDS,
+};
+
 /* Which of the host's iptables is used. */
 enum steering_tool { STEERING_TOOL_AUTO, STEERING_TOOL_NFT, STEERING_TOOL_LEGACY };
 
-/* The steering engine of a running supervisor. Keeps one sync in flight; a newer set of rules waits for
- * it and replaces one that waits. A failed sync is tried again with back-off (1 s doubling to 30 s). */
+/* The steering engine of a running supervisor. Keeps one pass of the back end in flight; a newer set of rules
+ * waits for it and replaces one that waits. A failed pass is tried again with back-off (1 s doubling to 30
+ * s). */
 struct steering;
 
 struct steering_options {
-	enum steering_tool tool;
-	int tool_timeout_ms; /* a tool that takes longer is killed and the sync counts as failed */
-	/* After each finished sync: error is 0 or a negative errno; detail quotes the tool (NULL if 0). */
+	enum steering_kind kind;
+	enum steering_tool tool; /* for STEERING_IPTABLES */
+	int tool_timeout_ms;     /* a tool that takes longer is killed and the pass counts as failed */
+	int min_sync_period_ms;  /* passes begin no more often, but for two in a row; 0: no bound */
+	int sync_period_ms;      /* what is in force is audited this often; 0: only when it was disturbed */
+	/* After each pass for a change: error is 0 or a negative errno; detail quotes the tool (NULL if 0).
+	 * Single rules that were refused are logged and tried again, and are no error. */
 	void (*synced)(void *context, int error, const char *detail);
+	/* After each audit (NULL is fine); corrected: what was in force was not what should be. Logged
+	 * anyway. */
+	void (*audited)(void *context, int error, bool corrected);
 	void *context;
 };
 
-/* Returns NULL and logs why if no iptables can be found or used. options is copied. */
+/* Returns NULL and logs why if the back end can't work on this host. options is copied. */
 struct steering *steering_new(struct event_base *base, const struct steering_options *options);
 void steering_free(struct steering *steering); /* kills a tool in flight; leaves rules; NULL is fine */
 
-/* Asks for rules to be in force: copied, returns at once. The outcome comes by synced(). Also sees to
- * it that each ClusterIP has a route on a host that has none to it (an offline laptop, a bare
- * namespace), so that the host itself can connect to it. */
+/* Asks for rules to be in force: copied, returns at once. The outcome comes by synced(). Where the back end
+ * needs that, also sees to it that each ClusterIP has a route on a host that has none to it (an offline
+ * laptop, a bare namespace), so that the host itself can connect to it. */
 void steering_apply(struct steering *steering, const struct steering_rules *rules);
 
-/* True if a newer set waits: what synced() has just reported is not the last word. */
+/* Asks for an audit as soon as the minimal period allows, for whoever has reason to doubt. */
+void steering_audit(struct steering *steering);
+
+/* True if what steering_apply() was given last is not in force yet, and synced() will tell. */
 bool steering_is_behind(const struct steering *steering);
 
-/* Removes everything of ours, synchronously, for `portald cleanup` and the end of the supervisor: from
- * both iptables variants where they exist, our routes too. Idempotent. Returns 0 or a negative errno
- * (logged). */
+/* Removes everything of ours, synchronously, for `portald cleanup` and the end of the supervisor: of every
+ * back end, our routes too. Idempotent. Returns 0 or a negative errno (logged). */
 int steering_cleanup(int tool_timeout_ms);
 
 #endif

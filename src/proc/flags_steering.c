@@ -70,6 +70,18 @@ static const char *set_nodeport_addresses(struct options *options, const char *v
 	return NULL;
 }
 
+static const char *set_sync_period(struct options *options, const char *value)
+{
+	return flag_duration(&options->sync_period_ms, value);
+}
+
+static const char *set_min_sync_period(struct options *options, const char *value)
+{
+	if (!value_duration_ms(value, &options->min_sync_period_ms))
+		return "must be a duration such as 250ms or 1m30s, up to 24h (0: no bound)";
+	return NULL;
+}
+
 static const char *set_keep_rules(struct options *options, const char *value)
 {
 	return flag_switch(&options->keep_rules, value);
@@ -90,6 +102,10 @@ static const struct flag steering_flags[] = {
 		"iptables: REDIRECT rules; none: listen on loopback only (iptables)"},
 	{"iptables-variant", 0, "WHICH", set_variant,
 		"auto, nft or legacy: auto takes what the host uses already (auto)"},
+	{"iptables-sync-period", 0, "TIME", set_sync_period,
+		"how often the rules in force are compared with what they should be (30s)"},
+	{"iptables-min-sync-period", 0, "TIME", set_min_sync_period,
+		"rules change no more often, but for two changes in a row; 0: no bound (1s)"},
 	{"bind-address", 0, "ADDRESS", set_bind_address,
 		"the address that proxy ports of its family listen on (all; loopback with --steering=none)"},
 	{"proxy-port-range", 0, "FIRST-LAST", set_proxy_ports,

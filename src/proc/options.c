@@ -15,6 +15,9 @@
 #include "proc/value.h"
 
 /* The defaults of the UDP timeouts: kube-proxy's between datagrams, which is too short for a first answer. */
+/* As in kube-proxy. */
+#define SYNC_PERIOD_MS 30000
+#define MIN_SYNC_PERIOD_MS 1000
 #define UDP_IDLE_MS 250
 #define UDP_FIRST_MS 10000
 
@@ -99,6 +102,8 @@ static void options_init(struct options *options)
 	source_options_init(&options->source);
 	service_options_init(&options->defaults);
 	options->defaults.udp_idle_ms = UDP_IDLE_MS;
+	options->sync_period_ms = SYNC_PERIOD_MS;
+	options->min_sync_period_ms = MIN_SYNC_PERIOD_MS;
 	options->defaults.udp_first_ms = UDP_FIRST_MS;
 	options->node_name = mem_strdup(uname(&host) == 0 ? host.nodename : "localhost");
 }

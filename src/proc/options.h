@@ -48,6 +48,8 @@ struct options {
 	enum options_steering steering;
 	enum steering_tool iptables_variant;
 	bool keep_rules;
+	uint32_t sync_period_ms;
+	uint32_t min_sync_period_ms; /* 0: no bound */
 	struct listen_range proxy_ports;
 	/* --nodeport-addresses; a family without a range has NodePorts everywhere. */
 	struct addr_prefix node_port_ranges[OPTIONS_MAX_NODE_PORT_RANGES];

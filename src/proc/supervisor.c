@@ -488,8 +488,11 @@ static void add_signal(struct supervisor *supervisor, size_t place, int number, 
 static int open_steering(struct supervisor *supervisor)
 {
 	struct steering_options options = {
+		.kind = STEERING_IPTABLES,
 		.tool = supervisor->options->iptables_variant,
 		.tool_timeout_ms = TOOL_TIMEOUT_MS,
+		.min_sync_period_ms = (int)supervisor->options->min_sync_period_ms,
+		.sync_period_ms = (int)supervisor->options->sync_period_ms,
 		.synced = on_synced,
 		.context = supervisor,
 	};

@@ -192,7 +192,7 @@ static void end_reading(struct conntrack *conntrack, int error)
 	drain(conntrack);
 	event_del(conntrack->readable);
 	conntrack_index_free(conntrack->index);
-	rules_copy_free(conntrack->reading);
+	rules_unref(conntrack->reading);
 	free(conntrack->own);
 	conntrack->index = NULL;
 	conntrack->reading = NULL;
@@ -236,7 +236,7 @@ static void start_reading(struct conntrack *conntrack)
 
 	conntrack->again = false;
 	conntrack->removed = 0;
-	conntrack->reading = rules_copy(conntrack->now);
+	conntrack->reading = rules_ref(conntrack->now);
 	conntrack->past_read = conntrack->past_count;
 	conntrack->index = conntrack_index_new(
 		conntrack->reading, conntrack->past, conntrack->past_count, conntrack->own, own_count);
@@ -291,20 +291,20 @@ void conntrack_free(struct conntrack *conntrack)
 	if (conntrack->remover)
 		mnl_socket_close(conntrack->remover);
 	conntrack_index_free(conntrack->index);
-	rules_copy_free(conntrack->now);
-	rules_copy_free(conntrack->reading);
+	rules_unref(conntrack->now);
+	rules_unref(conntrack->reading);
 	free(conntrack->own);
 	free(conntrack->past);
 	free(conntrack);
 }
 
-void conntrack_update(struct conntrack *conntrack, const struct steering_rules *rules)
+void conntrack_update(struct conntrack *conntrack, struct steering_rules *rules)
 {
 	if (same_rules(conntrack->now, rules))
 		return;
 	remember(conntrack, conntrack->now);
-	rules_copy_free(conntrack->now);
-	conntrack->now = rules_copy(rules);
+	rules_unref(conntrack->now);
+	conntrack->now = rules_ref(rules);
 	if (conntrack->reading)
 		conntrack->again = true;
 	else

@@ -42,9 +42,9 @@ struct conntrack;
 struct conntrack *conntrack_new(struct event_base *base);
 void conntrack_free(struct conntrack *conntrack); /* NULL is fine */
 
-/* Rules have come into force: copied. Goes through all entries piece by piece from the loop, if the rules
- * differ from those before, and removes stale ones. */
-void conntrack_update(struct conntrack *conntrack, const struct steering_rules *rules);
+/* Rules (of rules_copy()) have come into force. Goes through all entries piece by piece from the loop, if the
+ * rules differ from those before, and removes stale ones. */
+void conntrack_update(struct conntrack *conntrack, struct steering_rules *rules);
 
 /* True while it goes through them. */
 bool conntrack_is_busy(const struct conntrack *conntrack);

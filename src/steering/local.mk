@@ -2,14 +2,18 @@ noinst_LIBRARIES += src/steering/libsteering.a
 src_steering_libsteering_a_CFLAGS = $(AM_CFLAGS) $(LIBEVENT_CFLAGS) $(MNL_CFLAGS) $(CONNTRACK_CFLAGS)
 src_steering_libsteering_a_SOURCES = \
 	include/portald/steering.h \
+	src/steering/backend.h \
 	src/steering/conntrack.c \
 	src/steering/conntrack.h \
 	src/steering/conntrack_index.c \
 	src/steering/host.c \
 	src/steering/host.h \
 	src/steering/iptables.c \
+	src/steering/iptables_backend.c \
 	src/steering/iptables_private.h \
 	src/steering/iptables_rule.c \
+	src/steering/pace.c \
+	src/steering/pace.h \
 	src/steering/route.c \
 	src/steering/route.h \
 	src/steering/rules.c \

@@ -82,6 +82,8 @@ void steering_rules_from_plan(struct steering_rules *rules, const struct plan *p
 	}
 }
 
+/* ---- sharing ---- */
+
 /* NULL if there are none. */
 static struct addr_prefix *copy_ranges(const struct steering_rules *rules)
 {
@@ -93,34 +95,114 @@ static struct addr_prefix *copy_ranges(const struct steering_rules *rules)
 	return ranges;
 }
 
+/* A set and who holds it. */
+struct shared {
+	struct steering_rules rules; /* first */
+	unsigned references;
+};
+
+static struct shared *shared_new(const struct steering_rules *like)
+{
+	struct shared *shared = mem_calloc(1, sizeof(*shared));
+
+	*shared = (struct shared){.rules = *like, .references = 1};
+	shared->rules.rules = mem_calloc(like->count, sizeof(*like->rules));
+	shared->rules.count = 0;
+	shared->rules.node_port_ranges = copy_ranges(like);
+	return shared;
+}
+
+/* The set was made large enough. */
+static void shared_add(struct shared *shared, const struct steering_rule *rule)
+{
+	struct steering_rule *added = &shared->rules.rules[shared->rules.count++];
+
+	*added = *rule;
+	added->key = mem_strdup(rule->key);
+}
+
 struct steering_rules *rules_copy(const struct steering_rules *rules)
 {
-	struct steering_rules *copy = mem_calloc(1, sizeof(*copy));
+	struct shared *shared = shared_new(rules);
 
-	*copy = (struct steering_rules){
-		.rules = mem_calloc(rules->count, sizeof(*copy->rules)),
-		.count = rules->count,
-		.bind_addr = rules->bind_addr,
-		.node_port_ranges = copy_ranges(rules),
-		.node_port_range_count = rules->node_port_range_count,
-	};
-	for (size_t i = 0; i < rules->count; i++) {
-		copy->rules[i] = rules->rules[i];
-		copy->rules[i].key = mem_strdup(rules->rules[i].key);
-	}
+	for (size_t i = 0; i < rules->count; i++)
+		shared_add(shared, &rules->rules[i]);
+	return &shared->rules;
+}
+
+struct steering_rules *rules_ref(struct steering_rules *copy)
+{
+	if (copy)
+		((struct shared *)copy)->references++;
 	return copy;
 }
 
-void rules_copy_free(struct steering_rules *rules)
+void rules_unref(struct steering_rules *copy)
 {
-	if (!rules)
+	struct shared *shared = (struct shared *)copy;
+
+	if (!shared || --shared->references > 0)
 		return;
-	for (size_t i = 0; i < rules->count; i++)
-		free((char *)rules->rules[i].key);
-	free((struct addr_prefix *)rules->node_port_ranges);
-	steering_rules_fini(rules);
-	free(rules);
+	for (size_t i = 0; i < copy->count; i++)
+		free((char *)copy->rules[i].key);
+	free((struct addr_prefix *)copy->node_port_ranges);
+	steering_rules_fini(copy);
+	free(shared);
 }
+
+/* ---- comparing ---- */
+
+bool rules_same_rule(const struct steering_rule *a, const struct steering_rule *b)
+{
+	return a->proto == b->proto && a->action == b->action && a->proxy_port == b->proxy_port &&
+	       a->portal.kind == b->portal.kind && a->portal.scope == b->portal.scope &&
+	       addr_port_equal(&a->portal.at, &b->portal.at) && strcmp(a->key, b->key) == 0;
+}
+
+bool rules_same_frame(const struct steering_rules *a, const struct steering_rules *b)
+{
+	return addr_equal(&a->bind_addr, &b->bind_addr) &&
+	       a->node_port_range_count == b->node_port_range_count &&
+	       (a->node_port_range_count == 0 ||
+		       memcmp(a->node_port_ranges, b->node_port_ranges,
+			       a->node_port_range_count * sizeof(*a->node_port_ranges)) == 0);
+}
+
+bool rules_same(const struct steering_rules *a, const struct steering_rules *b)
+{
+	if (a->count != b->count || !rules_same_frame(a, b))
+		return false;
+	for (size_t i = 0; i < a->count; i++) {
+		if (!rules_same_rule(&a->rules[i], &b->rules[i]))
+			return false;
+	}
+	return true;
+}
+
+static bool is_among(const struct steering_rules *rules, const struct steering_rule *rule)
+{
+	for (size_t i = 0; i < rules->count; i++) {
+		if (rules_same_rule(&rules->rules[i], rule))
+			return true;
+	}
+	return false;
+}
+
+struct steering_rules *rules_without(struct steering_rules *copy, const struct steering_rules *others)
+{
+	struct shared *kept;
+
+	if (others->count == 0)
+		return rules_ref(copy);
+	kept = shared_new(copy);
+	for (size_t i = 0; i < copy->count; i++) {
+		if (!is_among(others, &copy->rules[i]))
+			shared_add(kept, &copy->rules[i]);
+	}
+	return &kept->rules;
+}
+
+/* ---- addresses ---- */
 
 static int addrs_cmp(const void *a, const void *b)
 {

@@ -1,15 +1,17 @@
 /* Owns the steering engine: when which rules are brought into force. Runs in the supervisor.
  *
- *     state    event              next
- *     idle     steering_apply()   due: a sync starts from the loop
- *     due      loop               syncing: routes first, then the firewall of IPv4, then that of IPv6
- *     syncing  steering_apply()   syncing; the newest set waits
- *     syncing  success            idle, or due if a set waits; the pause is reset
- *     syncing  failure            pausing: the newest set (or the failed one) waits
- *     pausing  steering_apply()   pausing; the newest set waits
- *     pausing  pause is over      syncing
+ *     state     event                    next
+ *     idle      steering_apply()         due
+ *     idle      audit timer, disturbed   due
+ *     due       timer                    changing if a set waits, else auditing
+ *     changing  steering_apply()         changing; the newest set waits
+ *     changing  success                  idle, or due if there is more to do; the pause is reset
+ *     changing  failure                  due after a pause: the newest set (or the failed one) waits
+ *     auditing  steering_apply()         due: the audit is given up, or finished first if it corrects already
+ *     auditing  success, failure         as above; an audit that failed is due again
  *
- * idle: nothing in flight, nothing waits. due and pausing are one timer, with and without delay. */
+ * A change is sent as the difference from what is believed to be in force. Where that fails, and at the first
+ * time, and in an audit, the back end looks at what is there. */
 #include "portald/steering.h"
 
 #include <errno.h>
@@ -18,45 +20,44 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "portald/clock.h"
 #include "portald/log.h"
 #include "portald/mem.h"
+#include "steering/backend.h"
 #include "steering/conntrack.h"
-#include "steering/host.h"
+#include "steering/pace.h"
 #include "steering/route.h"
 #include "steering/rules.h"
-#include "steering/sync.h"
 
-#define FIRST_PAUSE_MS 1000
-#define LONGEST_PAUSE_MS 30000
+/* More of them, and something else is wrong than the rules. */
+#define MAX_REFUSED 64
 
 struct steering {
 	struct event_base *base;
 	struct steering_options options;
-	struct host_tools tools;
-	struct sync *sync;                /* in flight; NULL: none */
-	struct steering_rules *in_flight; /* what the sync is about */
-	struct steering_rules *waiting;   /* what comes next; NULL: nothing */
-	struct event *start_event;        /* the next sync */
-	int pause_ms;                     /* after the next failure */
-	bool v6_unseen;                   /* ip6tables may hold rules of ours */
-	bool v6_reported;                 /* that there is no ip6tables */
-	struct conntrack *conntrack;      /* NULL: the kernel has none */
-	struct addr *routed;              /* the ClusterIPs whose routes were seen to */
+	const struct backend_ops *ops;
+	struct backend *backend;
+	struct backend_events events;
+	struct pace pace;
+	struct event *start_event; /* the next pass */
+	struct event *audit_event;
+	struct steering_rules *wanted;    /* the newest set; NULL: none yet */
+	struct steering_rules *waiting;   /* the newest set if it is not in force and in no pass */
+	struct steering_rules *in_flight; /* what the pass is about; NULL: none */
+	struct steering_rules *in_force;  /* what is believed to be; NULL: unknown */
+	struct steering_rules refused;    /* of the last pass that tried all; they own their keys */
+	bool auditing;                    /* the pass is an audit */
+	bool audit_due;
+	struct conntrack *conntrack; /* NULL: the kernel has none, or the back end needs none */
+	struct addr *routed;         /* the ClusterIPs whose routes were seen to */
 	size_t routed_count;
 };
 
-static const char *tool_word(enum steering_tool kind)
-{
-	static const char *const words[] = {
-		[STEERING_TOOL_AUTO] = "plain",
-		[STEERING_TOOL_NFT] = "nft",
-		[STEERING_TOOL_LEGACY] = "legacy",
-	};
+static const struct backend_ops *const backends[STEERING_KINDS] = {
+	[STEERING_IPTABLES] = &backend_iptables,
+};
 
-	return words[kind];
-}
-
-/* ---- one sync ---- */
+/* ---- routes ---- */
 
 static void sync_routes(struct steering *steering, const struct steering_rules *rules)
 {
@@ -69,146 +70,233 @@ static void sync_routes(struct steering *steering, const struct steering_rules *
 	if (rc < 0)
 		log_warning("cannot see to routes for clusterIPs", log_errno("error", -rc));
 	free(steering->routed);
-	/* After a failure nothing is known, and the next sync asks again. */
+	/* After a failure nothing is known, and the next pass asks again. */
 	steering->routed = rc < 0 ? NULL : addrs;
 	steering->routed_count = rc < 0 ? 0 : count;
 	if (rc < 0)
 		free(addrs);
 }
 
-static void start_after(struct steering *steering, int delay_ms)
+/* ---- rules that were refused ---- */
+
+static void refused_clear(struct steering_rules *refused)
+{
+	for (size_t i = 0; i < refused->count; i++)
+		free((char *)refused->rules[i].key);
+	steering_rules_fini(refused);
+}
+
+static bool refused_have(const struct steering_rules *refused, const struct steering_rule *rule)
+{
+	for (size_t i = 0; i < refused->count; i++) {
+		if (rules_same_rule(&refused->rules[i], rule))
+			return true;
+	}
+	return false;
+}
+
+static void on_refused(void *context, const struct steering_rule *rule, const char *detail)
+{
+	struct steering *steering = context;
+	const struct plan_listener listener = {
+		.key = mem_strdup(rule->key), .proto = rule->proto, .action = rule->action};
+
+	if (refused_have(&steering->refused, rule) || steering->refused.count == MAX_REFUSED) {
+		free((char *)listener.key);
+		return;
+	}
+	log_error("a rule was refused: the portal stays closed, and is tried again later",
+		log_str("service", rule->key), log_str("protocol", proto_name(rule->proto)),
+		log_addr_port("portal", &rule->portal.at), log_str("detail", detail));
+	steering_rules_add_portal(&steering->refused, &listener, &rule->portal, rule->proxy_port);
+}
+
+/* ---- when ---- */
+
+static void start_after(struct event *timer, int64_t delay_ms)
 {
 	struct timeval delay = {.tv_sec = delay_ms / 1000, .tv_usec = delay_ms % 1000 * 1000};
 
-	evtimer_add(steering->start_event, &delay);
+	evtimer_add(timer, &delay);
 }
 
-static void sync_succeeded(struct steering *steering)
+static void schedule(struct steering *steering)
 {
-	if (steering->conntrack)
-		conntrack_update(steering->conntrack, steering->in_flight);
-	rules_copy_free(steering->in_flight);
-	steering->in_flight = NULL;
-	steering->pause_ms = FIRST_PAUSE_MS;
-	if (steering->waiting)
-		start_after(steering, 0);
+	if (!steering->in_flight && (steering->waiting || steering->audit_due))
+		start_after(steering->start_event, pace_delay_ms(&steering->pace, clock_now_ms()));
 }
 
-static void sync_failed(struct steering *steering)
+static void schedule_audit(struct steering *steering)
 {
-	if (steering->waiting)
-		rules_copy_free(steering->in_flight);
-	else
-		steering->waiting = steering->in_flight;
-	steering->in_flight = NULL;
-	start_after(steering, steering->pause_ms);
-	steering->pause_ms *= 2;
-	if (steering->pause_ms > LONGEST_PAUSE_MS)
-		steering->pause_ms = LONGEST_PAUSE_MS;
+	if (steering->options.sync_period_ms > 0)
+		start_after(steering->audit_event, steering->options.sync_period_ms);
 }
 
-static void finish(struct steering *steering, int error, const char *detail)
+void steering_audit(struct steering *steering)
 {
-	if (error == 0)
-		sync_succeeded(steering);
-	else
-		sync_failed(steering);
-	/* Last: it may free the engine. */
+	steering->audit_due = steering->wanted != NULL;
+	schedule(steering);
+}
+
+static void on_audit_time(evutil_socket_t fd, short what, void *context)
+{
+	(void)fd;
+	(void)what;
+	steering_audit(context);
+}
+
+static void on_disturbed(void *context)
+{
+	steering_audit(context);
+}
+
+/* ---- passes ---- */
+
+static void take_in_force(struct steering *steering, struct steering_rules *rules)
+{
+	rules_unref(steering->in_force);
+	steering->in_force = rules;
+}
+
+/* These may free the engine. */
+static void report_change(struct steering *steering, int error, const char *detail)
+{
 	if (steering->options.synced)
 		steering->options.synced(steering->options.context, error, detail);
 }
 
-static void start_sync(struct steering *steering, enum addr_family family, const struct steering_rules *rules,
-	void (*done)(void *context, int error, const char *detail))
+static void report_audit(struct steering *steering, int error, const char *detail, bool corrected)
 {
-	steering->sync = sync_start(&(struct sync_job){
-		.base = steering->base,
-		.tools = &steering->tools,
-		.family = family,
-		.rules = rules,
-		.timeout_ms = steering->options.tool_timeout_ms,
-		.done = done,
-		.context = steering,
-	});
-	if (!steering->sync)
-		finish(steering, -ENOMEM, "out of memory");
+	if (error < 0)
+		log_error("cannot audit the rules: will try again", log_errno("error", -error),
+			log_str("detail", detail));
+	else if (corrected)
+		log_warning("somebody else had changed rules of ours: put right");
+	if (steering->options.audited)
+		steering->options.audited(steering->options.context, error, corrected);
 }
 
-/* A host without IPv6 rules has its IPv4 ones all the same. */
-static void report_no_v6(struct steering *steering, const char *detail)
+static void pass_succeeded(struct steering *steering)
 {
-	if (steering->v6_reported || !steering_rules_have(steering->in_flight, ADDR_V6))
-		return;
-	steering->v6_reported = true;
-	log_error("no ip6tables: Services are not reached at IPv6 addresses", log_str("detail", detail));
+	take_in_force(steering, rules_without(steering->in_flight, &steering->refused));
+	if (steering->conntrack)
+		conntrack_update(steering->conntrack, steering->in_force);
+	rules_unref(steering->in_flight);
+	steering->in_flight = NULL;
+	pace_succeeded(&steering->pace);
 }
 
-static void on_v6_synced(void *context, int error, const char *detail)
+static void pass_failed(struct steering *steering, bool retry_at_once)
+{
+	if (!steering->auditing && !steering->waiting)
+		steering->waiting = rules_ref(steering->in_flight);
+	steering->audit_due |= steering->auditing;
+	rules_unref(steering->in_flight);
+	steering->in_flight = NULL;
+	take_in_force(steering, NULL);
+	if (!retry_at_once)
+		pace_failed(&steering->pace, clock_now_ms());
+}
+
+static void on_done(void *context, int error, const char *detail, bool corrected)
 {
 	struct steering *steering = context;
+	bool audited = steering->auditing;
+	/* What was believed may not have been so; somebody may have changed it meanwhile. */
+	bool disbelieved = error < 0 && error != -ETIMEDOUT && !audited && steering->in_force;
 
-	sync_free(steering->sync);
-	steering->sync = NULL;
-	if (error == -EOPNOTSUPP) {
-		report_no_v6(steering, detail);
-		error = 0;
-	} else if (error == 0) {
-		steering->v6_unseen = steering_rules_have(steering->in_flight, ADDR_V6);
-		steering->v6_reported = false;
-	}
-	finish(steering, error, error < 0 ? detail : NULL);
-}
-
-static void on_v4_synced(void *context, int error, const char *detail)
-{
-	struct steering *steering = context;
-	bool wanted = steering_rules_have(steering->in_flight, ADDR_V6);
-	bool there = steering->tools.v6.save != NULL;
-
-	sync_free(steering->sync);
-	steering->sync = NULL;
-	if (error == 0 && wanted && !there)
-		report_no_v6(steering, "the tools are not installed");
-	/* Without IPv6 Services ip6tables gets no chains, and loses those that an earlier run has left. */
-	if (error == 0 && there && (wanted || steering->v6_unseen))
-		start_sync(steering, ADDR_V6, wanted ? steering->in_flight : NULL, on_v6_synced);
+	if (error == 0)
+		pass_succeeded(steering);
 	else
-		finish(steering, error, detail);
+		pass_failed(steering, disbelieved);
+	steering->auditing = false;
+	schedule(steering);
+	if (audited)
+		report_audit(steering, error, detail, corrected);
+	else if (!disbelieved)
+		report_change(steering, error, detail);
+}
+
+/* What the pass is to bring into force. Those that were refused are not tried with every change. */
+static struct steering_rules *take_up(struct steering *steering)
+{
+	struct steering_rules *rules = steering->waiting, *tried;
+
+	steering->auditing = !rules;
+	steering->waiting = NULL;
+	if (!steering->auditing && steering->in_force) {
+		tried = rules_without(rules, &steering->refused);
+		rules_unref(rules);
+		return tried;
+	}
+	refused_clear(&steering->refused);
+	steering->audit_due = false;
+	schedule_audit(steering);
+	return rules ? rules : rules_ref(steering->wanted);
 }
 
 static void on_start(evutil_socket_t fd, short what, void *context)
 {
 	struct steering *steering = context;
+	struct steering_rules *was;
 
 	(void)fd;
 	(void)what;
-	steering->in_flight = steering->waiting;
-	steering->waiting = NULL;
-	sync_routes(steering, steering->in_flight);
-	start_sync(steering, ADDR_V4, steering->in_flight, on_v4_synced);
+	steering->in_flight = take_up(steering);
+	was = steering->auditing ? NULL : steering->in_force;
+	if (was && rules_same(was, steering->in_flight)) {
+		on_done(steering, 0, NULL, false);
+		return;
+	}
+	pace_begin(&steering->pace, clock_now_ms());
+	if (steering->ops->wants_routes)
+		sync_routes(steering, steering->in_flight);
+	steering->ops->start(steering->backend, was, steering->in_flight);
+}
+
+/* An audit must not keep a change waiting. */
+static void abandon_audit(struct steering *steering)
+{
+	if (!steering->auditing || !steering->ops->abandon || !steering->ops->abandon(steering->backend))
+		return;
+	rules_unref(steering->in_flight);
+	steering->in_flight = NULL;
+	steering->auditing = false;
+	steering->audit_due = true;
 }
 
 /* ---- the engine ---- */
+
+static bool open_backend(struct steering *steering)
+{
+	steering->start_event = evtimer_new(steering->base, on_start, steering);
+	steering->audit_event = evtimer_new(steering->base, on_audit_time, steering);
+	if (!steering->start_event || !steering->audit_event)
+		return false;
+	steering->backend = steering->ops->open(steering->base, &steering->options, &steering->events);
+	return steering->backend != NULL;
+}
 
 struct steering *steering_new(struct event_base *base, const struct steering_options *options)
 {
 	struct steering *steering = mem_calloc(1, sizeof(*steering));
 
 	*steering = (struct steering){
-		.base = base, .options = *options, .pause_ms = FIRST_PAUSE_MS, .v6_unseen = true};
-	if (host_tools_find(&steering->tools, options->tool, options->tool_timeout_ms) < 0) {
-		free(steering);
-		return NULL;
-	}
-	steering->start_event = evtimer_new(base, on_start, steering);
-	if (!steering->start_event) {
+		.base = base,
+		.options = *options,
+		.ops = backends[options->kind],
+		.events = {.done = on_done,
+			.refused = on_refused,
+			.disturbed = on_disturbed,
+			.context = steering},
+	};
+	pace_init(&steering->pace, options->min_sync_period_ms);
+	if (!open_backend(steering)) {
 		steering_free(steering);
 		return NULL;
 	}
-	steering->conntrack = conntrack_new(base);
-	log_v(1, "steering by iptables", log_str("variant", tool_word(steering->tools.kind)),
-		log_str("tool", steering->tools.v4.restore),
-		log_str("lock", steering->tools.lock_fd > 0 ? "private" : "common"));
+	if (steering->ops->wants_conntrack)
+		steering->conntrack = conntrack_new(base);
 	return steering;
 }
 
@@ -216,101 +304,54 @@ void steering_free(struct steering *steering)
 {
 	if (!steering)
 		return;
-	sync_free(steering->sync);
+	steering->ops->close(steering->backend);
 	conntrack_free(steering->conntrack);
 	if (steering->start_event)
 		event_free(steering->start_event);
-	rules_copy_free(steering->in_flight);
-	rules_copy_free(steering->waiting);
-	host_tools_fini(&steering->tools);
+	if (steering->audit_event)
+		event_free(steering->audit_event);
+	rules_unref(steering->wanted);
+	rules_unref(steering->waiting);
+	rules_unref(steering->in_flight);
+	rules_unref(steering->in_force);
+	refused_clear(&steering->refused);
 	free(steering->routed);
 	free(steering);
 }
 
 void steering_apply(struct steering *steering, const struct steering_rules *rules)
 {
-	bool due = steering->waiting != NULL;
-
-	rules_copy_free(steering->waiting);
-	steering->waiting = rules_copy(rules);
-	if (!steering->sync && !due)
-		start_after(steering, 0);
+	rules_unref(steering->wanted);
+	rules_unref(steering->waiting);
+	steering->wanted = rules_copy(rules);
+	steering->waiting = rules_ref(steering->wanted);
+	abandon_audit(steering);
+	schedule(steering);
 }
 
 bool steering_is_behind(const struct steering *steering)
 {
-	return steering->waiting != NULL;
+	return steering->waiting || (steering->in_flight && !steering->auditing);
 }
 
 /* ---- cleanup ---- */
 
-struct cleanup {
-	int error;
-	char *detail;
-};
-
-static void on_cleaned(void *context, int error, const char *detail)
-{
-	struct cleanup *cleanup = context;
-
-	cleanup->error = error;
-	cleanup->detail = mem_strdup(detail);
-}
-
-static int cleanup_family(const struct host_tools *tools, enum addr_family family, int tool_timeout_ms)
-{
-	struct cleanup cleanup = {.error = -ENOMEM};
-	struct event_base *base = event_base_new();
-	struct sync *sync = !base ? NULL
-				  : sync_start(&(struct sync_job){
-					    .base = base,
-					    .tools = tools,
-					    .family = family,
-					    .timeout_ms = tool_timeout_ms,
-					    .done = on_cleaned,
-					    .context = &cleanup,
-				    });
-
-	if (sync)
-		event_base_dispatch(base);
-	sync_free(sync);
-	if (base)
-		event_base_free(base);
-	if (cleanup.error < 0)
-		log_error("cannot remove rules", log_str("variant", tool_word(tools->kind)),
-			log_str("family", family == ADDR_V6 ? "IPv6" : "IPv4"),
-			log_errno("error", -cleanup.error), log_str("detail", cleanup.detail));
-	free(cleanup.detail);
-	return cleanup.error;
-}
-
-static int cleanup_tools(const struct host_tools *tools, int tool_timeout_ms)
-{
-	int v4 = cleanup_family(tools, ADDR_V4, tool_timeout_ms);
-	int v6 = tools->v6.save ? cleanup_family(tools, ADDR_V6, tool_timeout_ms) : 0;
-
-	return v4 < 0 ? v4 : v6;
-}
-
 int steering_cleanup(int tool_timeout_ms)
 {
-	struct host_tools tools[2];
-	int count, first;
+	int first;
 
 	if (geteuid() != 0) {
 		log_error("cannot remove rules: not root");
 		return -EPERM;
 	}
-	count = host_tools_find_all(tools);
 	first = route_sync(NULL, 0);
 	if (first < 0)
 		log_error("cannot remove routes", log_errno("error", -first));
-	for (int i = 0; i < count; i++) {
-		int rc = cleanup_tools(&tools[i], tool_timeout_ms);
+	for (size_t i = 0; i < STEERING_KINDS; i++) {
+		int rc = backends[i]->cleanup(tool_timeout_ms);
 
 		if (first == 0)
 			first = rc;
-		host_tools_fini(&tools[i]);
 	}
 	return first;
 }

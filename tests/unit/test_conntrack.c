@@ -14,6 +14,7 @@
 #include "netns_rig.h"
 #include "portald/mem.h"
 #include "steering/conntrack.h"
+#include "steering/rules.h"
 
 #define PORTAL "10.96.0.1"
 #define PORTAL_V6 "fd00:96::1"
@@ -117,10 +118,18 @@ static void add(struct fixture *fixture, const struct portal *portal)
 	steering_rules_add_portal(&fixture->rules, &listener, &at, portal->proxy_port);
 }
 
+static void in_force(struct fixture *fixture)
+{
+	struct steering_rules *copy = rules_copy(&fixture->rules);
+
+	conntrack_update(fixture->conntrack, copy);
+	rules_unref(copy);
+}
+
 /* Brings the rules that were added into force. */
 static void update(struct fixture *fixture)
 {
-	conntrack_update(fixture->conntrack, &fixture->rules);
+	in_force(fixture);
 	fixture->rules.count = 0;
 	while (conntrack_is_busy(fixture->conntrack))
 		assert_int_equal(event_base_loop(fixture->base, EVLOOP_ONCE), 0);
@@ -274,7 +283,7 @@ static void the_same_rules_again_cost_nothing(void **state)
 	add(fixture, &dns);
 	update(fixture);
 	add(fixture, &dns);
-	conntrack_update(fixture->conntrack, &fixture->rules);
+	in_force(fixture);
 	assert_false(conntrack_is_busy(fixture->conntrack));
 }
 
@@ -285,11 +294,11 @@ static void rules_that_were_in_force_for_a_moment_leave_nothing(void **state)
 
 	brief.proxy_port = 40002;
 	add(fixture, &dns);
-	conntrack_update(fixture->conntrack, &fixture->rules);
+	in_force(fixture);
 	assert_true(conntrack_is_busy(fixture->conntrack));
 	fixture->rules.count = 0;
 	add(fixture, &brief);
-	conntrack_update(fixture->conntrack, &fixture->rules);
+	in_force(fixture);
 	fixture->rules.count = 0;
 	udp_redirected(CLIENT, PORTAL, 53, 40001, 1001);
 	udp_redirected(CLIENT, PORTAL, 53, 40002, 1002);
@@ -309,7 +318,7 @@ static void a_large_table_is_read_in_pieces(void **state)
 	assert_non_null(out);
 	free(out);
 	add(fixture, &dns);
-	conntrack_update(fixture->conntrack, &fixture->rules);
+	in_force(fixture);
 	for (; conntrack_is_busy(fixture->conntrack); turns++)
 		event_base_loop(fixture->base, EVLOOP_ONCE);
 	assert_true(turns > 10);

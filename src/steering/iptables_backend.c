@@ -1,0 +1,215 @@
+/* Owns the back end that steers by iptables and ip6tables. Runs in the supervisor.
+ *
+ *     state  event                  next
+ *     idle   start()                v4
+ *     v4     the family is done     v6, or idle if IPv6 is not concerned: done(0)
+ *     v6     the family is done     idle: done(0)
+ *     any    a family has failed    idle: done(error) */
+#include <errno.h>
+#include <event2/event.h>
+#include <stdlib.h>
+
+#include "portald/log.h"
+#include "portald/mem.h"
+#include "steering/backend.h"
+#include "steering/host.h"
+#include "steering/sync.h"
+
+struct backend {
+	struct event_base *base;
+	const struct steering_options *options;
+	const struct backend_events *events;
+	struct host_tools tools;
+	struct sync *sync;                /* in flight; NULL: none */
+	const struct steering_rules *was; /* of the pass in flight */
+	const struct steering_rules *now;
+	bool v6_unseen;   /* ip6tables may hold rules of ours */
+	bool v6_reported; /* that there is no ip6tables */
+};
+
+static const char *tool_word(enum steering_tool kind)
+{
+	static const char *const words[] = {
+		[STEERING_TOOL_AUTO] = "plain",
+		[STEERING_TOOL_NFT] = "nft",
+		[STEERING_TOOL_LEGACY] = "legacy",
+	};
+
+	return words[kind];
+}
+
+/* ---- one pass ---- */
+
+static void finish(struct backend *backend, int error, const char *detail)
+{
+	sync_free(backend->sync);
+	backend->sync = NULL;
+	backend->events->done(backend->events->context, error, detail, false);
+}
+
+static void start_sync(struct backend *backend, enum addr_family family, const struct steering_rules *rules,
+	void (*done)(void *context, int error, const char *detail))
+{
+	backend->sync = sync_start(&(struct sync_job){
+		.base = backend->base,
+		.tools = &backend->tools,
+		.family = family,
+		.rules = rules,
+		.timeout_ms = backend->options->tool_timeout_ms,
+		.done = done,
+		.context = backend,
+	});
+	if (!backend->sync)
+		finish(backend, -ENOMEM, "out of memory");
+}
+
+/* A host without IPv6 rules has its IPv4 ones all the same. */
+static void report_no_v6(struct backend *backend, const char *detail)
+{
+	if (backend->v6_reported || !steering_rules_have(backend->now, ADDR_V6))
+		return;
+	backend->v6_reported = true;
+	log_error("no ip6tables: Services are not reached at IPv6 addresses", log_str("detail", detail));
+}
+
+static void on_v6_synced(void *context, int error, const char *detail)
+{
+	struct backend *backend = context;
+
+	if (error == -EOPNOTSUPP) {
+		report_no_v6(backend, detail);
+		error = 0;
+	} else if (error == 0) {
+		backend->v6_unseen = steering_rules_have(backend->now, ADDR_V6);
+		backend->v6_reported = false;
+	}
+	finish(backend, error, error < 0 ? detail : NULL);
+}
+
+static void on_v4_synced(void *context, int error, const char *detail)
+{
+	struct backend *backend = context;
+	bool wanted = steering_rules_have(backend->now, ADDR_V6);
+	bool there = backend->tools.v6.save != NULL;
+
+	if (error == 0 && wanted && !there)
+		report_no_v6(backend, "the tools are not installed");
+	/* Without IPv6 Services ip6tables gets no chains, and loses those that an earlier run has left. */
+	if (error < 0 || !there || !(wanted || backend->v6_unseen)) {
+		finish(backend, error, detail);
+		return;
+	}
+	sync_free(backend->sync);
+	start_sync(backend, ADDR_V6, wanted ? backend->now : NULL, on_v6_synced);
+}
+
+static void iptables_start(
+	struct backend *backend, const struct steering_rules *was, const struct steering_rules *now)
+{
+	backend->was = was;
+	backend->now = now;
+	start_sync(backend, ADDR_V4, now, on_v4_synced);
+}
+
+/* ---- life ---- */
+
+static struct backend *iptables_open(
+	struct event_base *base, const struct steering_options *options, const struct backend_events *events)
+{
+	struct backend *backend = mem_calloc(1, sizeof(*backend));
+
+	*backend = (struct backend){.base = base, .options = options, .events = events, .v6_unseen = true};
+	if (host_tools_find(&backend->tools, options->tool, options->tool_timeout_ms) < 0) {
+		free(backend);
+		return NULL;
+	}
+	log_v(1, "steering by iptables", log_str("variant", tool_word(backend->tools.kind)),
+		log_str("tool", backend->tools.v4.restore),
+		log_str("lock", backend->tools.lock_fd > 0 ? "private" : "common"));
+	return backend;
+}
+
+static void iptables_close(struct backend *backend)
+{
+	if (!backend)
+		return;
+	sync_free(backend->sync);
+	host_tools_fini(&backend->tools);
+	free(backend);
+}
+
+/* ---- cleanup ---- */
+
+struct cleanup {
+	int error;
+	char *detail;
+};
+
+static void on_cleaned(void *context, int error, const char *detail)
+{
+	struct cleanup *cleanup = context;
+
+	cleanup->error = error;
+	cleanup->detail = mem_strdup(detail);
+}
+
+static int cleanup_family(const struct host_tools *tools, enum addr_family family, int tool_timeout_ms)
+{
+	struct cleanup cleanup = {.error = -ENOMEM};
+	struct event_base *base = event_base_new();
+	struct sync *sync = !base ? NULL
+				  : sync_start(&(struct sync_job){
+					    .base = base,
+					    .tools = tools,
+					    .family = family,
+					    .timeout_ms = tool_timeout_ms,
+					    .done = on_cleaned,
+					    .context = &cleanup,
+				    });
+
+	if (sync)
+		event_base_dispatch(base);
+	sync_free(sync);
+	if (base)
+		event_base_free(base);
+	if (cleanup.error < 0)
+		log_error("cannot remove rules", log_str("variant", tool_word(tools->kind)),
+			log_str("family", family == ADDR_V6 ? "IPv6" : "IPv4"),
+			log_errno("error", -cleanup.error), log_str("detail", cleanup.detail));
+	free(cleanup.detail);
+	return cleanup.error;
+}
+
+static int cleanup_tools(const struct host_tools *tools, int tool_timeout_ms)
+{
+	int v4 = cleanup_family(tools, ADDR_V4, tool_timeout_ms);
+	int v6 = tools->v6.save ? cleanup_family(tools, ADDR_V6, tool_timeout_ms) : 0;
+
+	return v4 < 0 ? v4 : v6;
+}
+
+/* From both variants, where they exist. */
+static int iptables_cleanup(int tool_timeout_ms)
+{
+	struct host_tools tools[2];
+	int count = host_tools_find_all(tools), first = 0;
+
+	for (int i = 0; i < count; i++) {
+		int rc = cleanup_tools(&tools[i], tool_timeout_ms);
+
+		if (first == 0)
+			first = rc;
+		host_tools_fini(&tools[i]);
+	}
+	return first;
+}
+
+const struct backend_ops backend_iptables = {
+	.name = "iptables",
+	.wants_routes = true,
+	.wants_conntrack = true,
+	.open = iptables_open,
+	.close = iptables_close,
+	.start = iptables_start,
+	.cleanup = iptables_cleanup,
+};
