@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/ptrace.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -277,7 +278,64 @@ static void a_set_whose_owner_has_died_is_taken_over_quickly(void **state)
 	table_close(&table);
 }
 
-/* ---- room ---- */
+/* ---- a process that stands still ---- */
+
+enum { STOPS = 150, CHILD_RELAY = 1, CHILD_CHOICE = 100, NO_PTRACE = 77 };
+
+static uint32_t replace_as(
+	const struct table *table, uint32_t relay, const struct addr *client, uint32_t fresh)
+{
+	struct stats_pin pin = {.relay = relay,
+		.listener = LISTENER,
+		.client = client,
+		.timeout_s = TIMEOUT_S,
+		.now_ms = 1000};
+
+	return stats_pin_replace(table->stats, &pin, STATS_NO_PIN, fresh);
+}
+
+/* A process that stops before it pins the client. */
+static pid_t start_traced(const struct table *table, const struct addr *client, uint32_t *result)
+{
+	pid_t pid = fork();
+
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) < 0)
+			_exit(NO_PTRACE);
+		raise(SIGSTOP);
+		*result = replace_as(table, CHILD_RELAY, client, CHILD_CHOICE);
+		_exit(0);
+	}
+	return pid;
+}
+
+/* Lets it execute so many instructions. Returns how many it was, if it has ended before. */
+static int step(pid_t pid, int count)
+{
+	int status;
+
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	for (int done = 0; done < count; done++) {
+		if (WIFEXITED(status) && WEXITSTATUS(status) == NO_PTRACE)
+			skip();
+		if (!WIFSTOPPED(status))
+			return done;
+		assert_int_equal(ptrace(PTRACE_SINGLESTEP, pid, NULL, NULL), 0);
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+	}
+	return count;
+}
+
+static void let_finish(pid_t pid)
+{
+	int status;
+
+	if (ptrace(PTRACE_CONT, pid, NULL, NULL) == 0) {
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	}
+}
 
 /* The next client of the listener, from *number on, whose pin lies in the set. */
 static struct addr neighbour(
@@ -291,6 +349,102 @@ static struct addr neighbour(
 			return client;
 	}
 }
+
+/* A set, and as many clients that share it as it has room for, beside the one that the process pins. */
+struct stage {
+	struct table table;
+	struct pin_set *set;
+	struct addr client, neighbours[STATS_PIN_WAYS];
+	uint32_t *result;
+	uint32_t choice;
+};
+
+static void stage_open(struct stage *stage)
+{
+	uint32_t number = 0;
+
+	table_open(&stage->table);
+	stage->set = stats_pin_set(stage->table.stats, 4711);
+	stage->client = neighbour(&stage->table, LISTENER, stage->set, &number);
+	for (int i = 0; i < STATS_PIN_WAYS; i++)
+		stage->neighbours[i] = neighbour(&stage->table, LISTENER, stage->set, &number);
+	stage->result =
+		mmap(NULL, sizeof(uint32_t), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+}
+
+static void stage_close(struct stage *stage)
+{
+	munmap(stage->result, sizeof(uint32_t));
+	table_close(&stage->table);
+}
+
+/* Stops a process that pins a client after more and more instructions, until it comes to its end; meanwhile
+ * act() uses the table, and check() looks at it after the process has gone on. */
+static void stop_everywhere(void (*act)(struct stage *stage), void (*check)(const struct stage *stage))
+{
+	struct stage stage;
+	int total = INT32_MAX;
+
+	stage_open(&stage);
+	total = step(start_traced(&stage.table, &stage.client, stage.result), total);
+	for (int count = 0; count < total; count += total / STOPS + 1) {
+		pid_t pid;
+
+		memset(stage.set, 0, sizeof(*stage.set));
+		pid = start_traced(&stage.table, &stage.client, stage.result);
+		assert_int_equal(step(pid, count), count);
+		act(&stage);
+		let_finish(pid);
+		check(&stage);
+		assert_int_equal(atomic_load(&stage.set->owner), 0);
+	}
+	stage_close(&stage);
+}
+
+static void pin_the_same(struct stage *stage)
+{
+	stage->choice = replace_as(&stage->table, 0, &stage->client, CHILD_CHOICE + 1);
+	assert_true(stage->choice == CHILD_CHOICE || stage->choice == CHILD_CHOICE + 1);
+	assert_int_equal(get(&stage->table, &stage->client, 1000), stage->choice);
+}
+
+static void check_the_same(const struct stage *stage)
+{
+	assert_int_equal(*stage->result, stage->choice);
+	assert_int_equal(get(&stage->table, &stage->client, 1000), stage->choice);
+}
+
+static void a_process_that_stands_still_anywhere_agrees_with_the_others(void **state)
+{
+	(void)state;
+	stop_everywhere(pin_the_same, check_the_same);
+}
+
+static void pin_neighbours(struct stage *stage)
+{
+	for (uint32_t i = 0; i < STATS_PIN_WAYS; i++)
+		assert_int_equal(replace_as(&stage->table, 0, &stage->neighbours[i], i), i);
+}
+
+static void check_neighbours(const struct stage *stage)
+{
+	uint32_t found = get(&stage->table, &stage->client, 1000);
+
+	assert_int_equal(*stage->result, CHILD_CHOICE);
+	assert_true(found == STATS_NO_PIN || found == CHILD_CHOICE);
+	for (uint32_t i = 0; i < STATS_PIN_WAYS; i++) {
+		found = get(&stage->table, &stage->neighbours[i], 1000);
+		assert_true(found == STATS_NO_PIN || found == i);
+	}
+}
+
+static void a_process_that_stands_still_anywhere_gives_nobody_anothers_pin(void **state)
+{
+	(void)state;
+	stop_everywhere(pin_neighbours, check_neighbours);
+}
+
+/* ---- room ---- */
 
 static void in_a_full_set_the_one_unused_for_longest_makes_room(void **state)
 {
@@ -375,6 +529,8 @@ int main(void)
 		cmocka_unit_test(processes_that_race_agree),
 		cmocka_unit_test(killed_processes_leave_a_table_that_works),
 		cmocka_unit_test(a_set_whose_owner_has_died_is_taken_over_quickly),
+		cmocka_unit_test(a_process_that_stands_still_anywhere_agrees_with_the_others),
+		cmocka_unit_test(a_process_that_stands_still_anywhere_gives_nobody_anothers_pin),
 		cmocka_unit_test(in_a_full_set_the_one_unused_for_longest_makes_room),
 		cmocka_unit_test(an_expired_pin_makes_room_before_older_ones),
 		cmocka_unit_test(hundreds_of_thousands_of_clients_have_room),
