@@ -237,6 +237,44 @@ static bool is_superseded(const struct build *build, const struct set_endpoints 
 	return false;
 }
 
+/* ---- weights ---- */
+
+static int pod_name_cmp(const void *name, const void *pod)
+{
+	return strcmp(name, (*(struct set_pod *const *)pod)->name);
+}
+
+/* The Pod that "Pod namespace/name" names, if it is in the Service's namespace; or NULL. */
+static const struct set_pod *find_target(const struct build *build, const char *target)
+{
+	static const char kind[] = "Pod ";
+	const char *name = target ? strchr(target, '/') : NULL;
+	struct set_pod *const *found;
+	const char *namespace;
+
+	if (!name || build->pod_count == 0 || strncmp(target, kind, strlen(kind)) != 0)
+		return NULL;
+	target += strlen(kind);
+	namespace = build->pods[0]->namespace;
+	if (strncmp(target, namespace, (size_t)(name - target)) != 0 || namespace[name - target])
+		return NULL;
+	found = bsearch(name + 1, build->pods, build->pod_count, sizeof(struct set_pod *), pod_name_cmp);
+	return found ? *found : NULL;
+}
+
+/* A Pod's weight counts for its endpoint wherever that comes from, before what the whole slice says. Nobody
+ * else has seen the slice yet. */
+static void weigh(const struct build *build, struct model_slice *slice)
+{
+	for (size_t i = 0; i < slice->endpoint_count; i++) {
+		struct model_endpoint *endpoint = &slice->endpoints[i];
+		const struct set_pod *pod = find_target(build, endpoint->target);
+
+		if (pod && pod->has_weight)
+			endpoint->weight = pod->weight;
+	}
+}
+
 /* Returns how many endpoints there are. */
 static size_t take_endpoints(struct build *build)
 {
@@ -247,6 +285,7 @@ static size_t take_endpoints(struct build *build)
 
 		for (size_t j = 0; j < endpoints->slice_count && !is_superseded(build, endpoints); j++) {
 			count += endpoints->slices[j]->endpoint_count;
+			weigh(build, endpoints->slices[j]);
 			model_builder_take_slice(build->builder, model_slice_ref(endpoints->slices[j]));
 		}
 	}

@@ -41,8 +41,9 @@ const char *decode_annotation(const struct doc_node *node, const char *key);
 /* portald.io/ annotations. What is unknown or has no good value gets a warning and counts as missing. */
 void decode_service_annotations(
 	struct scope *scope, const struct doc_node *node, struct service_options *options);
-/* portald.io/weight of a Pod or EndpointSlice; SERVICE_WEIGHT_DEFAULT without. */
-uint16_t decode_weight(struct scope *scope, const struct doc_node *node);
+/* portald.io/weight of a Pod, EndpointSlice or Endpoints. Returns false, and sets the default, if it has
+ * none. */
+bool decode_weight(struct scope *scope, const struct doc_node *node, uint16_t *weight);
 
 /* "30s", "1m30s", "250ms" as Kubernetes (Go) writes durations, in milliseconds: 1 to 2^31 - 1. Returns 0 or
  * -EINVAL. */

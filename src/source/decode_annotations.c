@@ -295,22 +295,30 @@ static void read_service_pair(
 		warn_value(scope, pair->value, annotation->rule);
 }
 
-static void read_endpoint_pair(struct scope *scope, const struct doc_pair *pair, uint16_t *weight)
+/* What walk() reads: one of the two. */
+struct wanted {
+	struct service_options *options;
+	uint16_t *weight;
+	bool has_weight;
+};
+
+static void read_endpoint_pair(struct scope *scope, const struct doc_pair *pair, struct wanted *wanted)
 {
 	uint32_t number;
 
-	if (strcmp(pair->key, PREFIX WEIGHT) != 0)
+	if (strcmp(pair->key, PREFIX WEIGHT) != 0) {
 		warn_endpoint_name(scope, pair);
-	else if (pair->value->kind != DOC_STRING ||
-		 read_count(pair->value->text, SERVICE_WEIGHT_MAX, &number) < 0)
+	} else if (pair->value->kind != DOC_STRING ||
+		   read_count(pair->value->text, SERVICE_WEIGHT_MAX, &number) < 0) {
 		warn_value(scope, pair->value, "must be a number from 0 to 65535");
-	else
-		*weight = (uint16_t)number;
+	} else {
+		*wanted->weight = (uint16_t)number;
+		wanted->has_weight = true;
+	}
 }
 
 /* Calls one of the two above for each annotation of ours. */
-static void walk(
-	struct scope *scope, const struct doc_node *node, struct service_options *options, uint16_t *weight)
+static void walk(struct scope *scope, const struct doc_node *node, struct wanted *wanted)
 {
 	const struct doc_node *map = doc_get(doc_get(node, "metadata"), "annotations");
 	size_t mark = scope_enter(scope, "metadata.annotations");
@@ -322,10 +330,10 @@ static void walk(
 		if (strncmp(pair->key, PREFIX, strlen(PREFIX)) != 0)
 			continue;
 		key_mark = scope_enter_key(scope, pair->key);
-		if (options)
-			read_service_pair(scope, pair, options);
+		if (wanted->options)
+			read_service_pair(scope, pair, wanted->options);
 		else
-			read_endpoint_pair(scope, pair, weight);
+			read_endpoint_pair(scope, pair, wanted);
 		scope_leave(scope, key_mark);
 	}
 	scope_leave(scope, mark);
@@ -334,13 +342,14 @@ static void walk(
 void decode_service_annotations(
 	struct scope *scope, const struct doc_node *node, struct service_options *options)
 {
-	walk(scope, node, options, NULL);
+	walk(scope, node, &(struct wanted){.options = options});
 }
 
-uint16_t decode_weight(struct scope *scope, const struct doc_node *node)
+bool decode_weight(struct scope *scope, const struct doc_node *node, uint16_t *weight)
 {
-	uint16_t weight = SERVICE_WEIGHT_DEFAULT;
+	struct wanted wanted = {.weight = weight};
 
-	walk(scope, node, NULL, &weight);
-	return weight;
+	*weight = SERVICE_WEIGHT_DEFAULT;
+	walk(scope, node, &wanted);
+	return wanted.has_weight;
 }

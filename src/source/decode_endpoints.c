@@ -61,6 +61,7 @@ struct subset {
 	size_t index;
 	const struct model_slice_port *ports;
 	size_t port_count;
+	uint16_t weight; /* of the whole object's endpoints */
 	struct model_slice *by_family[2];
 };
 
@@ -102,6 +103,7 @@ static void decode_subset_address(
 		return;
 	}
 	endpoint->addr = addr;
+	endpoint->weight = subset->weight;
 	endpoint->ready = ready;
 	endpoint->serving = ready;
 	endpoint->target = decode_target(node, subset->endpoints->namespace);
@@ -123,8 +125,8 @@ static void decode_subset_addresses(struct scope *scope, const struct doc_node *
 	scope_leave(scope, mark);
 }
 
-static void decode_subset(
-	struct scope *scope, const struct doc_node *node, struct set_endpoints *endpoints, size_t index)
+static void decode_subset(struct scope *scope, const struct doc_node *node, struct set_endpoints *endpoints,
+	size_t index, uint16_t weight)
 {
 	size_t count;
 	struct model_slice_port *ports = decode_slice_ports(scope, node, false, &count);
@@ -134,6 +136,7 @@ static void decode_subset(
 		.index = index,
 		.ports = ports,
 		.port_count = count,
+		.weight = weight,
 	};
 
 	if (doc_get_count(node, "addresses") == 0 && doc_get_count(node, "notReadyAddresses") == 0)
@@ -148,15 +151,18 @@ void decode_endpoints(struct decoder *decoder, struct scope *scope, const struct
 	struct set_endpoints *endpoints = endpoints_new(scope, node);
 	const struct doc_node *subsets = doc_get(node, "subsets");
 	const char *skip_mirror = decode_label(node, LABEL_SKIP_MIRROR);
-	size_t mark = scope_enter(scope, "subsets");
+	uint16_t weight;
+	size_t mark;
 
+	decode_weight(scope, node, &weight);
+	mark = scope_enter(scope, "subsets");
 	endpoints->from_endpoints = true;
 	endpoints->managed = skip_mirror && strcmp(skip_mirror, "true") == 0;
 	endpoints->service_name = mem_strdup(decode_name(node));
 	for (size_t i = 0; i < doc_get_count(node, "subsets"); i++) {
 		size_t index_mark = scope_enter_index(scope, i);
 
-		decode_subset(scope, subsets->items[i], endpoints, i);
+		decode_subset(scope, subsets->items[i], endpoints, i, weight);
 		scope_leave(scope, index_mark);
 	}
 	scope_leave(scope, mark);
@@ -281,13 +287,15 @@ static void decode_slice(struct scope *scope, const struct doc_node *node, struc
 	const char *service_name = endpoints->service_name ? endpoints->service_name : "";
 	struct model_slice *slice = model_slice_new(endpoints->namespace, service_name, decode_name(node));
 	size_t count;
+	uint16_t weight;
 	struct model_slice_port *ports = decode_slice_ports(scope, node, true, &count);
 
 	slice->family = family;
 	copy_ports(slice, ports, count);
 	free_ports(ports, count);
 	set_endpoints_add(endpoints, slice);
-	decode_slice_endpoints(scope, node, slice, decode_weight(scope, node));
+	decode_weight(scope, node, &weight);
+	decode_slice_endpoints(scope, node, slice, weight);
 }
 
 void decode_endpoint_slice(struct decoder *decoder, struct scope *scope, const struct doc_node *node)

@@ -108,7 +108,7 @@ void decode_pod(struct decoder *decoder, struct scope *scope, const struct doc_n
 	pod->name = mem_strdup(decode_name(node));
 	pod->node_name = mem_strdup(doc_get_text(spec, "nodeName"));
 	pod->labels = labels_from(doc_get(meta, "labels"));
-	pod->weight = decode_weight(scope, node);
+	pod->has_weight = decode_weight(scope, node, &pod->weight);
 	pod->ready = is_ready(status);
 	pod->terminating = doc_get(meta, "deletionTimestamp") != NULL;
 	pod->ended = phase && (strcmp(phase, "Succeeded") == 0 || strcmp(phase, "Failed") == 0);

@@ -78,7 +78,8 @@ struct set_pod {
 	struct addr ips[2];
 	size_t ip_count;
 	bool ready, terminating, ended; /* ended: phase Succeeded or Failed */
-	uint16_t weight;
+	bool has_weight;
+	uint16_t weight; /* the default one if it has none */
 	struct pod_port *ports;
 	size_t port_count, port_capacity;
 };

@@ -174,6 +174,8 @@ static void a_bad_annotation_is_warned_about_and_nothing_else(void **state)
 	}
 }
 
+/* ---- weights ---- */
+
 /* The weight of the only endpoint of default/web. */
 static uint16_t only_weight(const struct decoded *decoded)
 {
@@ -225,6 +227,50 @@ static void pods_and_slices_carry_weights(void **state)
 	}
 }
 
+static void a_pods_weight_counts_through_target_ref(void **state)
+{
+	static const char service[] =
+		"{apiVersion: v1, kind: Service, metadata: {name: web}, spec: {ports: [{port: 80}]}}\n---\n";
+	static const char pod[] =
+		"{apiVersion: v1, kind: Pod, metadata: {name: p%s, annotations: {%s}}, status: {podIP: "
+		"10.1.0.1}}\n---\n{apiVersion: v1, kind: Pod, metadata: {name: a}}\n---\n";
+	static const char slice[] =
+		"{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: s, labels: "
+		"{kubernetes.io/service-name: web}, annotations: {portald.io/weight: '3'}}, addressType: "
+		"IPv4, ports: [{port: 80}], endpoints: [{addresses: [10.1.0.1], targetRef: {kind: %s, name: "
+		"p}}]}\n";
+	static const char endpoints[] =
+		"{apiVersion: v1, kind: Endpoints, metadata: {name: web, annotations: {portald.io/weight: "
+		"'3'}}, subsets: [{ports: [{port: 80}], addresses: [{ip: 10.1.0.1, targetRef: {kind: %s, "
+		"name: p}}]}]}\n";
+	static const struct {
+		const char *pod_name_more, *annotations, *kind;
+		uint16_t weight;
+	} cases[] = {
+		{"", "portald.io/weight: '7'", "Pod", 7},
+		{"", "portald.io/weight: '1'", "Pod", 1},
+		{"", "", "Pod", 3},
+		{"2", "portald.io/weight: '7'", "Pod", 3},
+		{"", "portald.io/weight: '7'", "Node", 3},
+		{", namespace: other", "portald.io/weight: '7'", "Pod", 3},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < 2 * sizeof(cases) / sizeof(*cases); i++) {
+		char *pods = mem_printf(pod, cases[i / 2].pod_name_more, cases[i / 2].annotations);
+		char *ends = mem_printf(i % 2 ? slice : endpoints, cases[i / 2].kind);
+		char *text = mem_printf("%s%s%s", service, pods, ends);
+		struct decoded decoded = decode_text(text);
+
+		if (only_weight(&decoded) != cases[i / 2].weight)
+			fail_msg("%u with %s: %s", only_weight(&decoded), text, decoded.messages);
+		decoded_fini(&decoded);
+		free(text);
+		free(ends);
+		free(pods);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -233,6 +279,7 @@ int main(void)
 		cmocka_unit_test(words_are_told_apart),
 		cmocka_unit_test(a_bad_annotation_is_warned_about_and_nothing_else),
 		cmocka_unit_test(pods_and_slices_carry_weights),
+		cmocka_unit_test(a_pods_weight_counts_through_target_ref),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
