@@ -47,7 +47,7 @@ struct plan_portal {
 enum plan_action {
 	PLAN_PROXY,  /* goes to a backend */
 	PLAN_REJECT, /* there is none that takes connections: refused at once */
-	PLAN_DROP,   /* there is one, but none on this node, with externalTrafficPolicy Local: not answered */
+	PLAN_DROP,   /* there is one, but none on this node, with a traffic policy Local: not answered */
 	PLAN_ACTIONS
 };
 

@@ -207,6 +207,11 @@ static struct plan_listener *add_listener_as(const struct work *work, char *id, 
 	free(id);
 	listener->options = options_of(work);
 	plan_choose_endpoints(listener, &work->candidates, policy, work->facts);
+	/* As kube-proxy: where there is an endpoint but none here, the client is to try again, not to give
+	 * up. */
+	if (policy == PLAN_POLICY_LOCAL && listener->backend_count == 0 &&
+		plan_candidates_any_usable(&work->candidates))
+		listener->action = PLAN_DROP;
 	*(struct plan_listener **)plan_array_append(&work->plan->listeners, &work->plan->listener_count,
 		sizeof(struct plan_listener *)) = listener;
 	return listener;
@@ -274,8 +279,6 @@ static void add_external_listeners(const struct work *work, struct plan_listener
 		return;
 	}
 	arriving = add_listener(work, "#external", PLAN_POLICY_LOCAL);
-	if (arriving->backend_count == 0 && plan_candidates_any_usable(&work->candidates))
-		arriving->action = PLAN_DROP;
 	if (work->service->internal_local)
 		host = add_listener(work, "#host", PLAN_POLICY_CLUSTER);
 	add_external_portals(work, arriving, PLAN_SCOPE_ARRIVING);

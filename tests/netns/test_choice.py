@@ -48,14 +48,19 @@ def test_internal_traffic_policy_local_keeps_cluster_ip_traffic_on_the_node(spre
         assert spread.names(spread.lab.outside, at) == PODS, "external traffic has a policy of its own"
 
 
-def test_internal_traffic_policy_local_without_a_local_endpoint_reaches_nobody(spread, portald):
-    """kube-proxy drops it; refusing is as good."""
+def test_internal_traffic_policy_local_without_a_local_endpoint_is_dropped(spread, portald):
+    """As by kube-proxy: there are endpoints, only none here. Without any it is refused."""
     spread.spec["internalTrafficPolicy"] = "Local"
     spread.endpoints = spread.endpoints[1:]
     spread.write()
-    portald(HERE)
-    assert spread.outcome(spread.lab.client, timeout=0.3) in ("refused", "hangs")
+    running = portald(HERE)
+    for namespace in (spread.lab.client, spread.lab.node):
+        assert spread.outcome(namespace, timeout=0.3) == "hangs", namespace.name
     assert spread.names(spread.lab.outside, spread.node_at()) == {"pod2", "pod3"}
+    spread.endpoints = []
+    running.change(spread.write)
+    for namespace in (spread.lab.client, spread.lab.node):
+        assert spread.outcome(namespace) == "refused", namespace.name
 
 
 def test_external_traffic_policy_local_keeps_external_traffic_on_the_node(spread, portald):

@@ -186,11 +186,11 @@ static void internal_policy_local_uses_this_nodes_endpoints(void **state)
 {
 	static const struct choice_case cases[] = {
 		{"1r@a; 2r@b", INTERNAL, "proxy 1"},
-		{"1r@b; 2r@c", INTERNAL, "reject"},
-		{"1r; 2r@b", INTERNAL, "reject"},
+		{"1r@b; 2r@c", INTERNAL, "drop"},
+		{"1r; 2r@b", INTERNAL, "drop"},
 		{"1t@a; 2r@b", INTERNAL, "proxy 1"},
 		{"1t@a; 2r@a", INTERNAL, "proxy 2"},
-		{"1n@a; 2r@b", INTERNAL, "reject"},
+		{"1n@a; 2r@b", INTERNAL, "drop"},
 		{"", INTERNAL, "reject"},
 		/* The external policy means nothing where nothing leads in from outside. */
 		{"1r@a; 2r@b", EXTERNAL, "proxy 1 2"},
@@ -214,10 +214,10 @@ static void each_policy_has_its_own_endpoints(void **state)
 		/* As many listeners as the policies ask for, also while the endpoints are the same. */
 		{"1r@a; 2r@a", NODE_PORT | EXTERNAL, "proxy 1 2 | #external proxy 1 2"},
 		{"1r@a; 2r@b", NODE_PORT | INTERNAL, "proxy 1 | #external proxy 1 2"},
-		{"1r@b", NODE_PORT | INTERNAL, "reject | #external proxy 1"},
+		{"1r@b", NODE_PORT | INTERNAL, "drop | #external proxy 1"},
 		{"1r@a; 2r@b", NODE_PORT | INTERNAL | EXTERNAL,
 			"proxy 1 | #external proxy 1 | #host proxy 1 2"},
-		{"1r@b", NODE_PORT | INTERNAL | EXTERNAL, "reject | #external drop | #host proxy 1"},
+		{"1r@b", NODE_PORT | INTERNAL | EXTERNAL, "drop | #external drop | #host proxy 1"},
 		{"1r@a *0; 2r@b", NODE_PORT | EXTERNAL, "proxy 1 2 | #external reject 1"},
 	};
 
@@ -234,7 +234,7 @@ static void without_a_node_name_nothing_is_local(void **state)
 	(void)state;
 	subject.service->internal_local = true;
 	plan = subject_plan(&subject, &unknown);
-	assert_plan(plan, "reject", "no node name");
+	assert_plan(plan, "drop", "no node name");
 	plan_free(plan);
 }
 
