@@ -24,6 +24,7 @@ struct backend {
 	const struct steering_rules *was; /* of the pass in flight */
 	const struct steering_rules *now;
 	bool v6_unseen;   /* ip6tables may hold rules of ours */
+	bool v6_used;     /* it has had portals in this run */
 	bool v6_reported; /* that there is no ip6tables */
 };
 
@@ -80,7 +81,8 @@ static void on_v6_synced(void *context, int error, const char *detail)
 		report_no_v6(backend, detail);
 		error = 0;
 	} else if (error == 0) {
-		backend->v6_unseen = steering_rules_have(backend->now, ADDR_V6);
+		backend->v6_unseen = false;
+		backend->v6_used |= steering_rules_have(backend->now, ADDR_V6);
 		backend->v6_reported = false;
 	}
 	finish(backend, error, error < 0 ? detail : NULL);
@@ -89,12 +91,14 @@ static void on_v6_synced(void *context, int error, const char *detail)
 static void on_v4_synced(void *context, int error, const char *detail)
 {
 	struct backend *backend = context;
-	bool wanted = steering_rules_have(backend->now, ADDR_V6);
+	bool wanted = steering_rules_have(backend->now, ADDR_V6) || backend->v6_used;
 	bool there = backend->tools.v6.save != NULL;
 
 	if (error == 0 && wanted && !there)
 		report_no_v6(backend, "the tools are not installed");
-	/* Without IPv6 Services ip6tables gets no chains, and loses those that an earlier run has left. */
+	/* Without IPv6 Services ip6tables gets no chains, and loses those that an earlier run has left. But once
+	 * there were some, the empty chains stay: without any rule that asks for connection tracking the kernel
+	 * ends it, and with it the connections that are to finish. */
 	if (error < 0 || !there || !(wanted || backend->v6_unseen)) {
 		finish(backend, error, detail);
 		return;
