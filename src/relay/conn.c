@@ -180,47 +180,82 @@ struct check {
 	struct listener *listener;
 };
 
-/* The connection's backend in the list, by its address: one that was removed and is back may have
+/* The connection's backend in the listener's list, by its address: one that was removed and is back may have
  * another slot. Or NULL. */
-static const struct backend *find_returned(const struct conn *conn)
+static const struct backend *find_returned(const struct listener *listener, const struct addr_port *at)
 {
-	const struct backends *backends = conn->listener->backends;
-	struct addr_port at;
+	const struct backends *backends = listener->backends;
 
-	if (!peer_of(conn->fds[BACKEND], &at))
-		return NULL;
-	for (uint32_t i = 0; i < backends->count; i++) {
-		if (addr_port_equal(&backends->entries[i].at, &at))
+	for (uint32_t i = 0; backends && i < backends->count; i++) {
+		if (addr_port_equal(&backends->entries[i].at, at))
 			return &backends->entries[i];
 	}
 	return NULL;
 }
 
-static void check_removed(void *context, void *object)
+/* The listener may be closed because the Service is gone, or because it needs this one no more after a change
+ * of policy: then the endpoints are another's. */
+static bool sibling_has(const struct relay *relay, const struct listener *closed, const struct addr_port *at)
 {
-	const struct check *check = context;
-	const struct listener *listener = check->listener;
-	const struct backend *returned;
-	struct relay *relay = check->relay;
-	struct conn *conn = object;
+	const struct listener *other = NULL;
 
-	if (conn->state != CONN_PUMPING || conn->listener != listener)
-		return;
+	while ((other = listener_sibling(relay, closed, other)) != NULL) {
+		if (find_returned(other, at))
+			return true;
+	}
+	return false;
+}
+
+static void change_slot(struct relay *relay, struct conn *conn, uint32_t slot)
+{
+	pick_release(relay->stats, relay->index, conn->backend_slot);
+	conn->backend_slot = slot;
+	pick_hold(relay->stats, relay->index, slot);
+}
+
+static bool has_endpoint(struct relay *relay, struct conn *conn)
+{
+	struct listener *listener = conn->listener;
+	const struct backend *returned;
+	bool open = listener->fd >= 0;
+	struct addr_port at;
+
 	/* The usual case, without a system call. */
-	if (conn->end_by_ms == 0 && backends_find(listener->backends, conn->backend_slot) >= 0)
+	if (open && conn->end_by_ms == 0 && backends_find(listener->backends, conn->backend_slot) >= 0)
+		return true;
+	if (!peer_of(conn->fds[BACKEND], &at))
+		return false;
+	if (!open)
+		return sibling_has(relay, listener, &at);
+	returned = find_returned(listener, &at);
+	if (returned)
+		change_slot(relay, conn, returned->slot);
+	return returned != NULL;
+}
+
+static void check_removed(struct relay *relay, struct conn *conn)
+{
+	const struct service_options *options = &conn->listener->options;
+
+	if (options->removal == SERVICE_REMOVAL_KEEP)
 		return;
-	returned = find_returned(conn);
-	if (returned) {
-		pick_release(relay->stats, relay->index, conn->backend_slot);
-		conn->backend_slot = returned->slot;
-		pick_hold(relay->stats, relay->index, conn->backend_slot);
+	if (has_endpoint(relay, conn)) {
 		conn->end_by_ms = 0;
 	} else if (conn->end_by_ms == 0) {
 		conn->end_by_ms = relay->now_ms;
-		if (listener->options.removal == SERVICE_REMOVAL_DRAIN)
-			conn->end_by_ms += listener->options.drain_ms;
+		if (options->removal == SERVICE_REMOVAL_DRAIN)
+			conn->end_by_ms += options->drain_ms;
 	}
 	conn_deadline(relay, conn);
+}
+
+static void check_removed_of(void *context, void *object)
+{
+	const struct check *check = context;
+	struct conn *conn = object;
+
+	if (conn->state == CONN_PUMPING && conn->listener == check->listener)
+		check_removed(check->relay, conn);
 }
 
 void conn_check_removed(struct relay *relay, struct listener *listener)
@@ -228,7 +263,7 @@ void conn_check_removed(struct relay *relay, struct listener *listener)
 	struct check check = {.relay = relay, .listener = listener};
 
 	if (listener->options.removal != SERVICE_REMOVAL_KEEP)
-		slab_each(&relay->conns, check_removed, &check);
+		slab_each(&relay->conns, check_removed_of, &check);
 }
 
 static void check_idle(void *context, void *object)

@@ -199,6 +199,9 @@ void listener_close(struct relay *relay, uint32_t slot);
 struct listener *listener_ref(struct listener *listener);
 void listener_unref(struct listener *listener);
 void listener_count_failure(struct listener *listener, enum stats_failure why);
+/* The open listener after this one (NULL: the first) of the same Service port and family, or NULL. */
+struct listener *listener_sibling(
+	const struct relay *relay, const struct listener *listener, const struct listener *after);
 /* Lets go of the listeners that were closed in this turn. */
 void listener_sweep(struct relay *relay);
 void listener_free_all(struct relay *relay);
@@ -284,8 +287,8 @@ void conn_connected(struct relay *relay, struct conn *conn);
 void conn_refuse(struct relay *relay, struct conn *conn);
 /* Resets both sides. */
 void conn_reset(struct relay *relay, struct conn *conn, enum stats_failure why);
-/* The listener's backends have been replaced: does what its options say to connections of those that are
- * gone. */
+/* The listener's backends have been replaced, or it has been closed: does what its options say to connections
+ * of endpoints that are gone. */
 void conn_check_removed(struct relay *relay, struct listener *listener);
 /* The listener's idle timeout has been changed. */
 void conn_check_idle(struct relay *relay, struct listener *listener);

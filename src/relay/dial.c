@@ -206,7 +206,7 @@ static int introduce(struct relay *relay, struct conn *conn)
 static void succeed(struct relay *relay, struct conn *conn)
 {
 	const struct backend *backend = dialed(conn->wait);
-	bool removed = conn->listener->backends != conn->wait->backends;
+	bool changed = conn->listener->backends != conn->wait->backends || conn->listener->fd < 0;
 
 	pick_succeeded(relay->stats, backend);
 	conn->wait->picked.probe = false;
@@ -218,8 +218,8 @@ static void succeed(struct relay *relay, struct conn *conn)
 	conn->wait->picking = false;
 	dial_fini(relay, conn);
 	conn_connected(relay, conn);
-	/* It has been dialing while the list changed. */
-	if (removed)
+	/* It has been dialing while the list changed, or the listener was closed. */
+	if (changed)
 		conn_check_removed(relay, conn->listener);
 }
 

@@ -200,6 +200,19 @@ int listener_set_backends(struct relay *relay, const struct ipc_relay_backends *
 	return first ? loop_watch_listener(relay, listener) : 0;
 }
 
+struct listener *listener_sibling(
+	const struct relay *relay, const struct listener *listener, const struct listener *after)
+{
+	for (uint32_t slot = after ? after->slot + 1 : 0; slot < relay->listener_capacity; slot++) {
+		struct listener *other = relay->listeners[slot];
+
+		if (other && other != listener && other->domain == listener->domain &&
+			!other->udp == !listener->udp && strcmp(other->key, listener->key) == 0)
+			return other;
+	}
+	return NULL;
+}
+
 void listener_close(struct relay *relay, uint32_t slot)
 {
 	struct listener *listener = table_get(relay, slot);
@@ -211,6 +224,7 @@ void listener_close(struct relay *relay, uint32_t slot)
 	queue_close(relay, listener);
 	relay->listeners[slot] = NULL;
 	relay->listener_count--;
+	conn_check_removed(relay, listener);
 	/* The accept queue or an event of this turn may still name it. */
 	listener->next_closed = relay->closed;
 	relay->closed = listener;

@@ -246,21 +246,25 @@ def test_the_maximum_holds_across_relays_and_not_for_other_services(limited, por
 
 @pytest.fixture
 def removal(app, serve, portald):
-    """removal(annotation) opens a connection to pod1 and then leaves only pod2."""
+    """removal(annotation) opens connections to pod1 and then leaves only pod2, or does what change() does."""
     app.serve(serve, peers.identity_and_hold)
     app.running = None
 
-    def start(what):
+    def leave_pod2(app):
+        app.use(2)
+        app.write()
+
+    def start(what, change=leave_pod2, at=None, options=()):
         if what:
             annotate(app, on_endpoint_removal=what)
-        app.use(1)
+        if change == leave_pod2:
+            app.use(1)
         app.write()
-        app.running = portald("--relays=2")
-        connections = [peers.hold_open(namespace, app.at())[0] for namespace in app.standpoints()]
+        app.running = portald("--relays=2", *options)
+        connections = [peers.hold_open(namespace, at or app.at())[0] for namespace in app.standpoints()]
         for connection in connections:
             peers.ping(connection)
-        app.use(2)
-        app.running.change(app.write)
+        app.running.change(change, app)
         return connections
 
     return start
@@ -284,6 +288,32 @@ def test_connections_to_a_removed_endpoint_are_reset_where_asked(app, removal):
     app.running.change(app.write)
     peers.ping(other)
     other.close()
+
+
+@pytest.mark.parametrize("what, outcome", [(None, "open"), ("reset", "reset")])
+def test_connections_of_a_removed_service_end_as_its_endpoints_do(app, removal, what, outcome):
+    connections = removal(what, change=lambda app: app.directory.remove(f"{app.name}.yaml"))
+    for connection in connections:
+        assert peers.becomes_of(connection, 0.2 if outcome == "open" else 4) == outcome
+        if outcome == "open":
+            peers.ping(connection)
+        connection.close()
+
+
+def test_a_change_of_policy_removes_no_endpoint(app, removal):
+    """The portals move to another listener; the connections' endpoint is still the Service's."""
+    app.node_port()
+    app.spec["internalTrafficPolicy"] = "Local"
+    app.endpoints = [app.endpoint(pod, node="here") for pod in app.lab.pods]
+
+    def change(app):
+        del app.spec["internalTrafficPolicy"]
+        app.write()
+
+    connections = removal("reset", change=change, at=app.node_at(), options=["--hostname-override=here"])
+    for connection in connections:
+        assert peers.becomes_of(connection, 0.3) == "open"
+        connection.close()
 
 
 @pytest.mark.slow

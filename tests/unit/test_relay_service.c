@@ -860,6 +860,61 @@ static void connections_of_an_endpoint_that_comes_back_stay(void **state)
 	stage_close(&stage);
 }
 
+static void connections_of_a_removed_service_finish_by_default(void **state)
+{
+	struct stage stage;
+	int client;
+
+	(void)state;
+	stage_open(&stage, 1, 1, NULL);
+	client = rig_connect(&stage.rig);
+	assert_int_equal(next_backend(&stage, 5000), 0);
+	rig_close_listener(&stage.rig);
+	expect_alive(&stage, client);
+	close(client);
+	stage_close(&stage);
+}
+
+static void connections_of_a_removed_service_are_reset_if_it_said_so(void **state)
+{
+	struct service_options options = options_with(SCHEDULER_RR, 0);
+	struct stage stage;
+	int client;
+
+	(void)state;
+	options.removal = SERVICE_REMOVAL_RESET;
+	stage_open(&stage, 1, 1, &options);
+	client = rig_connect(&stage.rig);
+	assert_int_equal(next_backend(&stage, 5000), 0);
+	rig_close_listener(&stage.rig);
+	expect_reset(client);
+	assert_int_equal(rig_failures(&stage.rig, STATS_FAIL_REMOVED), 1);
+	close(client);
+	stage_close(&stage);
+}
+
+static void connections_of_a_removed_service_may_drain(void **state)
+{
+	struct service_options options = options_with(SCHEDULER_RR, 0);
+	struct stage stage;
+	int64_t begun_ms;
+	int client;
+
+	(void)state;
+	options.removal = SERVICE_REMOVAL_DRAIN;
+	options.drain_ms = 500;
+	stage_open(&stage, 1, 1, &options);
+	client = rig_connect(&stage.rig);
+	assert_int_equal(next_backend(&stage, 5000), 0);
+	begun_ms = now_ms();
+	rig_close_listener(&stage.rig);
+	expect_alive(&stage, client);
+	expect_reset(client);
+	assert_true(now_ms() - begun_ms >= 499);
+	close(client);
+	stage_close(&stage);
+}
+
 /* ---- portals ---- */
 
 static struct addr_port at(const char *addr, uint16_t port)
@@ -953,6 +1008,9 @@ int main(void)
 		cmocka_unit_test(connections_of_a_removed_endpoint_are_reset_if_the_service_says_so),
 		cmocka_unit_test(connections_of_a_removed_endpoint_may_drain),
 		cmocka_unit_test(connections_of_an_endpoint_that_comes_back_stay),
+		cmocka_unit_test(connections_of_a_removed_service_finish_by_default),
+		cmocka_unit_test(connections_of_a_removed_service_are_reset_if_it_said_so),
+		cmocka_unit_test(connections_of_a_removed_service_may_drain),
 		cmocka_unit_test(a_portal_is_found_by_its_address_first),
 		cmocka_unit_test(a_portal_with_source_ranges_admits_who_is_in_one),
 	};
