@@ -96,9 +96,9 @@ static void on_v4_synced(void *context, int error, const char *detail)
 
 	if (error == 0 && wanted && !there)
 		report_no_v6(backend, "the tools are not installed");
-	/* Without IPv6 Services ip6tables gets no chains, and loses those that an earlier run has left. But once
-	 * there were some, the empty chains stay: without any rule that asks for connection tracking the kernel
-	 * ends it, and with it the connections that are to finish. */
+	/* Without IPv6 Services ip6tables gets no chains, and loses those that an earlier run has left. But
+	 * once there were some, the empty chains stay: without any rule that asks for connection tracking the
+	 * kernel ends it, and with it the connections that are to finish. */
 	if (error < 0 || !there || !(wanted || backend->v6_unseen)) {
 		finish(backend, error, detail);
 		return;
