@@ -1,4 +1,4 @@
-dist_man_MANS += doc/portald.8
+dist_man_MANS += doc/portald.8 doc/portald.yaml.5
 dist_doc_DATA += \
 	README.md \
 	NEWS \

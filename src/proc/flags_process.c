@@ -1,6 +1,8 @@
 /* Owns the flags about processes and output. Runs in the first process, before any other exists. */
 #include "proc/flags.h"
 
+#include <string.h>
+
 #include "proc/value.h"
 
 static const char *set_relays(struct options *options, const char *value)
@@ -70,16 +72,25 @@ static const char *set_rules(struct options *options, const char *value)
 
 static const char *set_help(struct options *options, const char *value)
 {
-	(void)value;
-	options->command = OPTIONS_HELP;
-	return NULL;
+	bool help = false;
+	const char *wrong = flag_switch(&help, value);
+
+	if (help)
+		options->command = OPTIONS_HELP;
+	return wrong;
 }
 
 static const char *set_version(struct options *options, const char *value)
 {
-	(void)value;
-	options->command = OPTIONS_VERSION;
-	return NULL;
+	bool version = false;
+	const char *wrong = flag_switch(&version, value);
+
+	options->raw_version = strcmp(value, "raw") == 0;
+	if (options->raw_version)
+		wrong = NULL;
+	if (version || options->raw_version)
+		options->command = OPTIONS_VERSION;
+	return wrong ? "must be true, false or raw" : NULL;
 }
 
 static const struct flag process_flags[] = {
@@ -92,11 +103,12 @@ static const struct flag process_flags[] = {
 
 static const struct flag output_flags[] = {
 	{"log-format", 0, "FORMAT", set_log_format, "text (key=value) or json (text)"},
+	{"logging-format", 0, "FORMAT", set_log_format, "the same as --log-format"},
 	{"v", 'v', "LEVEL", set_verbosity, "detail of the log, 0 to 5 (0)"},
 	{"output", 'o', "FORMAT", set_output, "for plan: table, json or yaml (table)"},
 	{"rules", 0, NULL, set_rules, "for plan: print the iptables-restore text"},
 	{"help", 'h', NULL, set_help, "print this text"},
-	{"version", 0, NULL, set_version, "print the version"},
+	{"version", 0, NULL, set_version, "print the version; with =raw, in JSON"},
 	{.name = NULL},
 };
 

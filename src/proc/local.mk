@@ -9,15 +9,27 @@ src_proc_libproc_a_SOURCES = \
 	src/proc/claims.h \
 	src/proc/command.c \
 	src/proc/command.h \
+	src/proc/config_fields.c \
+	src/proc/config_fields.h \
+	src/proc/config_load.c \
+	src/proc/config_load.h \
 	src/proc/confine.c \
 	src/proc/confine.h \
+	src/proc/conntrack_sysctls.c \
+	src/proc/conntrack_sysctls.h \
 	src/proc/control.c \
 	src/proc/control.h \
 	src/proc/flags.h \
+	src/proc/flags_config.c \
+	src/proc/flags_conntrack.c \
+	src/proc/flags_ignored.c \
 	src/proc/flags_process.c \
 	src/proc/flags_service.c \
 	src/proc/flags_source.c \
 	src/proc/flags_steering.c \
+	src/proc/help.c \
+	src/proc/host.c \
+	src/proc/host.h \
 	src/proc/link.c \
 	src/proc/link.h \
 	src/proc/manifests.c \
@@ -31,6 +43,8 @@ src_proc_libproc_a_SOURCES = \
 	src/proc/proc.c \
 	src/proc/records.c \
 	src/proc/records.h \
+	src/proc/settings.c \
+	src/proc/settings.h \
 	src/proc/show.c \
 	src/proc/show.h \
 	src/proc/slots.c \
@@ -44,7 +58,9 @@ src_proc_libproc_a_SOURCES = \
 	src/proc/title.c \
 	src/proc/title.h \
 	src/proc/value.c \
-	src/proc/value.h
+	src/proc/value.h \
+	src/proc/words.c \
+	src/proc/words.h
 
 # Everything but main.c, most dependent first: for the daemon and the tests of proc.
 PORTALD_LIBS = \

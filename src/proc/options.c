@@ -2,17 +2,17 @@
  * before any other exists. */
 #include "proc/options.h"
 
-#include <assert.h>
 #include <errno.h>
-#include <getopt.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
 
 #include "portald/mem.h"
+#include "proc/config_fields.h"
 #include "proc/flags.h"
 #include "proc/value.h"
+#include "proc/words.h"
 
 /* The defaults of the UDP timeouts: kube-proxy's between datagrams, which is too short for a first answer. */
 /* As in kube-proxy. */
@@ -20,28 +20,28 @@
 #define MIN_SYNC_PERIOD_MS 1000
 #define UDP_IDLE_MS 250
 #define UDP_FIRST_MS 10000
-
-/* getopt_long returns this plus the flag's place for long names. */
-#define LONG_BASE 256
-#define MAX_FLAGS 192
+/* As kube-proxy's: a node without its proxy is of little use, so the proxy is the last to be ended. */
+#define OOM_SCORE_ADJ (-999)
 
 static const struct flag_group *const groups[] = {
 	&flags_source,
 	&flags_service,
 	&flags_steering,
+	&flags_conntrack,
 	&flags_process,
+	&flags_config,
 	&flags_output,
+	&flags_ignored,
 	NULL,
 };
 
 const char *flag_switch(bool *out, const char *value)
 {
-	if (!value || strcmp(value, "true") == 0)
-		*out = true;
-	else if (strcmp(value, "false") == 0)
-		*out = false;
-	else
+	bool given;
+
+	if (!value_switch(value, &given))
 		return "must be true or false";
+	*out = given;
 	return NULL;
 }
 
@@ -55,40 +55,46 @@ const char *flag_duration(uint32_t *out_ms, const char *value)
 	return NULL;
 }
 
-static void print_flag(const struct flag *flag, FILE *out)
+const struct flag_group *flag_group_at(size_t place)
 {
-	char text[64];
-
-	snprintf(text, sizeof(text), "--%s%s%s", flag->name, flag->value ? "=" : "",
-		flag->value ? flag->value : "");
-	if (flag->letter)
-		fprintf(out, "  -%c, ", flag->letter);
-	else
-		fputs("      ", out);
-	fprintf(out, "%-34s %s\n", text, flag->help);
+	return groups[place];
 }
 
-void options_print_help(FILE *out)
+/* kube-proxy takes --proxy_mode for --proxy-mode. */
+static bool name_is(const struct flag *flag, const char *name, size_t length)
 {
-	fputs("portald: a userspace-mode service proxy for Kubernetes\n\n"
-	      "  portald [FLAGS] -f PATH            run as the node's service proxy\n"
-	      "  portald run [FLAGS] -f PATH [-- COMMAND...]\n"
-	      "                                     run COMMAND (a shell) where the Services can be "
-	      "reached,\n"
-	      "                                     without root\n"
-	      "  portald plan [FLAGS] -f PATH       print what would be opened\n"
-	      "  portald cleanup                    remove all of portald's rules\n",
-		out);
-	for (size_t i = 0; groups[i]; i++) {
-		fprintf(out, "\n%s:\n", groups[i]->title);
-		for (const struct flag *flag = groups[i]->flags; flag->name; flag++)
-			print_flag(flag, out);
+	for (size_t i = 0; i < length; i++) {
+		if (flag->name[i] == '\0' || flag->name[i] != (name[i] == '_' ? '-' : name[i]))
+			return false;
 	}
+	return flag->name[length] == '\0';
 }
 
-/* ---- parsing ---- */
+const struct flag *flag_find(const char *name, size_t length)
+{
+	for (size_t i = 0; groups[i]; i++) {
+		for (const struct flag *flag = groups[i]->flags; flag->name; flag++) {
+			if (name_is(flag, name, length))
+				return flag;
+		}
+	}
+	return NULL;
+}
 
-static void options_init(struct options *options)
+const struct flag *flag_find_letter(char letter)
+{
+	for (size_t i = 0; groups[i]; i++) {
+		for (const struct flag *flag = groups[i]->flags; flag->name; flag++) {
+			if (flag->letter == letter)
+				return flag;
+		}
+	}
+	return NULL;
+}
+
+/* ---- defaults ---- */
+
+void options_init(struct options *options)
 {
 	struct utsname host;
 	cpu_set_t cpus;
@@ -105,6 +111,8 @@ static void options_init(struct options *options)
 	options->sync_period_ms = SYNC_PERIOD_MS;
 	options->min_sync_period_ms = MIN_SYNC_PERIOD_MS;
 	options->defaults.udp_first_ms = UDP_FIRST_MS;
+	options->oom_score_adj = OOM_SCORE_ADJ;
+	conntrack_sysctls_init(&options->conntrack);
 	options->node_name = mem_strdup(uname(&host) == 0 ? host.nodename : "localhost");
 }
 
@@ -112,91 +120,61 @@ void options_fini(struct options *options)
 {
 	free(options->manifests);
 	free(options->node_name);
+	settings_fini(&options->line);
+	settings_fini(&options->file);
+	settings_fini(&options->effective);
 }
 
-/* What getopt_long wants to know, and which flag its numbers stand for. */
-struct spelling {
-	struct option longs[MAX_FLAGS + 1];
-	char shorts[2 * MAX_FLAGS + 2];
-	const struct flag *flags[MAX_FLAGS];
-	size_t count;
-};
+/* ---- one whole of settings ---- */
 
-static void spell(struct spelling *spelling, const struct flag *flag)
+static int apply(struct options *options, const struct setting *setting, FILE *err)
 {
-	size_t length = strlen(spelling->shorts);
+	const struct flag *flag = flag_find(setting->name, strlen(setting->name));
+	const struct config_field *field = config_field_of_flag(setting->name);
+	const char *wrong = flag ? flag->set(options, setting->value) : "unknown flag";
 
-	spelling->longs[spelling->count] = (struct option){
-		.name = flag->name,
-		.has_arg = flag->value ? required_argument : optional_argument,
-		.val = LONG_BASE + (int)spelling->count,
-	};
-	spelling->flags[spelling->count++] = flag;
-	if (flag->letter)
-		snprintf(spelling->shorts + length, sizeof(spelling->shorts) - length, "%c%s", flag->letter,
-			flag->value ? ":" : "");
-}
-
-static void spell_all(struct spelling *spelling)
-{
-	*spelling = (struct spelling){.count = 0};
-	/* '+': flags end at the first word that is none, so COMMAND's own flags stay its own. */
-	spelling->shorts[0] = '+';
-	for (size_t i = 0; groups[i]; i++) {
-		for (const struct flag *flag = groups[i]->flags; flag->name; flag++) {
-			assert(spelling->count < MAX_FLAGS);
-			spell(spelling, flag);
-		}
+	if (wrong) {
+		fprintf(err, "portald: --%s=%s: %s\n", setting->name, setting->value, wrong);
+		return -EINVAL;
 	}
+	if (!field || !(field->marks & CONFIG_REPEATED))
+		settings_remove(&options->effective, setting->name);
+	settings_add(&options->effective, setting->name, setting->value);
+	return 0;
 }
 
-static const struct flag *find_flag(const struct spelling *spelling, int parsed)
+/* Whether a flag is in force beside a configuration file. As in kube-proxy, the file goes before all flags
+ * that have a field in it, even where it leaves that out, but for a few. Of portald's own, it goes before
+ * those that it has. */
+static bool flag_stays(const struct settings *file, const char *name)
 {
-	if (parsed >= LONG_BASE)
-		return spelling->flags[parsed - LONG_BASE];
-	for (size_t i = 0; i < spelling->count; i++) {
-		if (spelling->flags[i]->letter == parsed)
-			return spelling->flags[i];
+	const struct config_field *field = config_field_of_flag(name);
+
+	if (!field || field->marks & CONFIG_LINE_WINS)
+		return true;
+	return !config_field_is_kube_proxys(field) && !settings_get(file, name);
+}
+
+static bool field_stays(const struct settings *line, const char *name)
+{
+	return !(config_field_of_flag(name)->marks & CONFIG_LINE_WINS) || !settings_get(line, name);
+}
+
+/* Applies what was given: to options that are as options_init() left them. */
+static int apply_all(struct options *options, FILE *err)
+{
+	const struct settings *line = &options->line, *file = &options->file;
+	int rc = 0;
+
+	for (size_t i = 0; rc == 0 && i < file->count; i++) {
+		if (field_stays(line, file->list[i].name))
+			rc = apply(options, &file->list[i], err);
 	}
-	return NULL;
-}
-
-static int parse_flags(struct options *options, int argc, char **argv, FILE *err)
-{
-	struct spelling spelling;
-	int parsed;
-
-	spell_all(&spelling);
-	opterr = 0;
-	optind = 0;
-	while ((parsed = getopt_long(argc, argv, spelling.shorts, spelling.longs, NULL)) != -1) {
-		const struct flag *flag = find_flag(&spelling, parsed);
-		const char *wrong;
-
-		if (!flag) {
-			fprintf(err, "portald: %s: unknown flag or missing value (try --help)\n",
-				argv[optind - 1]);
-			return -EINVAL;
-		}
-		wrong = flag->set(options, optarg);
-		if (wrong) {
-			fprintf(err, "portald: --%s%s%s: %s\n", flag->name, optarg ? "=" : "",
-				optarg ? optarg : "", wrong);
-			return -EINVAL;
-		}
+	for (size_t i = 0; rc == 0 && i < line->count; i++) {
+		if (!options->configured || flag_stays(file, line->list[i].name))
+			rc = apply(options, &line->list[i], err);
 	}
-	return optind;
-}
-
-static const char *find_command(struct options *options, const char *word)
-{
-	static const char *const names[] = {"daemon", "run", "plan", "cleanup", "help", "version", NULL};
-	int found = value_choice(word, names);
-
-	if (found < 0)
-		return "unknown command (daemon, run, plan, cleanup, help, version)";
-	options->command = (enum options_command)found;
-	return NULL;
+	return rc;
 }
 
 static const char *check_whole(struct options *options)
@@ -207,7 +185,7 @@ static const char *check_whole(struct options *options)
 		standard_inputs += strcmp(options->manifests[i], "-") == 0;
 	if (standard_inputs > 1)
 		return "standard input can be read only once";
-	if (options->command > OPTIONS_PLAN)
+	if (options->command > OPTIONS_PLAN || options->write_config_to)
 		return NULL;
 	if (options->manifest_count == 0)
 		return "no Services: give --manifests PATH (try --help)";
@@ -239,50 +217,40 @@ struct addr options_bind_addr(const struct options *options, enum addr_family fa
 	return options->steering == OPTIONS_STEERING_NONE ? addr_loopback(family) : addr_any(family);
 }
 
-/* The words that are not flags: a command first, after it flags again, after `run` a COMMAND. */
-static int parse_words(struct options *options, int argc, char **argv, FILE *err)
+/* Checks options to which everything was applied. Frees them on an error. */
+static int finish(struct options *options, int rc, bool whole, FILE *err)
 {
-	const char *wrong = NULL;
-	int next = parse_flags(options, argc, argv, err);
+	const char *wrong = rc == 0 && whole ? check_whole(options) : NULL;
 
-	if (next < 0)
-		return next;
-	if (next < argc && strcmp(argv[next - 1], "--") != 0) {
-		wrong = find_command(options, argv[next]);
-		if (wrong) {
-			fprintf(err, "portald: %s: %s\n", argv[next], wrong);
-			return -EINVAL;
-		}
-		argc -= next;
-		argv += next;
-		next = parse_flags(options, argc, argv, err);
-		if (next < 0)
-			return next;
+	if (wrong) {
+		fprintf(err, "portald: %s\n", wrong);
+		rc = -EINVAL;
 	}
-	if (next < argc && options->command != OPTIONS_RUN) {
-		fprintf(err, "portald: %s: unexpected word (try --help)\n", argv[next]);
-		return -EINVAL;
-	}
-	if (next < argc)
-		options->run_command = argv + next;
-	return 0;
+	if (rc < 0)
+		options_fini(options);
+	return rc;
 }
 
 int options_parse(struct options *out, int argc, char **argv, FILE *err)
 {
-	const char *wrong;
 	int rc;
 
 	options_init(out);
-	rc = parse_words(out, argc, argv, err);
-	if (rc == 0) {
-		wrong = check_whole(out);
-		if (wrong) {
-			fprintf(err, "portald: %s\n", wrong);
-			rc = -EINVAL;
-		}
-	}
-	if (rc < 0)
-		options_fini(out);
-	return rc;
+	rc = words_read(out, argc, argv, err);
+	if (rc == 0)
+		rc = apply_all(out, err);
+	/* What is missing may be in the configuration file. */
+	return finish(out, rc, !out->config_path, err);
+}
+
+int options_configure(struct options *out, const struct options *base, const struct settings *file, FILE *err)
+{
+	options_init(out);
+	out->command = base->given_command;
+	out->given_command = base->given_command;
+	out->run_command = base->run_command;
+	out->configured = true;
+	settings_copy(&out->line, &base->line);
+	settings_copy(&out->file, file);
+	return finish(out, apply_all(out, err), true, err);
 }

@@ -13,6 +13,8 @@
 #include "portald/plan.h"
 #include "portald/source.h"
 #include "portald/steering.h"
+#include "proc/conntrack_sysctls.h"
+#include "proc/settings.h"
 
 enum options_command {
 	OPTIONS_DAEMON,
@@ -30,6 +32,20 @@ enum options_steering { OPTIONS_STEERING_IPTABLES, OPTIONS_STEERING_NONE };
 
 struct options {
 	enum options_command command;
+	enum options_command given_command; /* by its word, before any flag */
+
+	/* What was given: on the command line, in the configuration file; and what of it is in force. */
+	struct settings line, file, effective;
+	bool configured; /* file is what a configuration file says */
+
+	/* flags_config.c */
+	const char *config_path;     /* NULL: none */
+	const char *write_config_to; /* NULL: nowhere */
+	bool init_only;
+	int oom_score_adj;
+
+	/* flags_conntrack.c */
+	struct conntrack_sysctls conntrack;
 
 	/* flags_source.c */
 	const char **manifests; /* paths, "-" for standard input; strings borrowed from argv */
@@ -64,13 +80,24 @@ struct options {
 	int verbosity;
 	enum plan_output output;
 	bool rules;
+	bool raw_version;
 	char **run_command; /* NULL-terminated, borrowed from argv; NULL: the user's shell */
 };
 
 /* Parses argv. On success fills *out and returns 0; the caller frees it with options_fini(). On a usage
- * error prints it to err and returns -EINVAL with nothing to free. */
+ * error prints it to err and returns -EINVAL with nothing to free. With --config, what is missing is not
+ * noticed yet: options_configure() follows. */
 int options_parse(struct options *out, int argc, char **argv, FILE *err);
+
+/* Makes options out of the command line that base was made of and what its configuration file says. Returns
+ * as options_parse() does; base stays as it is, and must outlive *out only as far as argv does. */
+int options_configure(
+	struct options *out, const struct options *base, const struct settings *file, FILE *err);
+
 void options_fini(struct options *options);
+
+/* The defaults, before anything is given. The caller frees them with options_fini(). */
+void options_init(struct options *options);
 
 /* Where the listeners of a family bind: --bind-address if it is of that family; else loopback with
  * --steering=none, and "any" without. */

@@ -19,7 +19,9 @@
 #include "config.h"
 #include "portald/log.h"
 #include "portald/stats.h"
+#include "proc/config_load.h"
 #include "proc/confine.h"
+#include "proc/host.h"
 #include "proc/namespace.h"
 #include "proc/notify.h"
 #include "proc/options.h"
@@ -192,8 +194,13 @@ static int proc_daemon(const struct options *options, const struct title *title)
 	if (notify_target_take(&notify) < 0)
 		log_warning(
 			"NOTIFY_SOCKET or WATCHDOG_USEC makes no sense: the service manager is told nothing");
-	if (check_privilege(options) < 0 || find_user(options, &setup.user) < 0 ||
-		open_manifests(options, &setup) < 0)
+	if (check_privilege(options) < 0 || find_user(options, &setup.user) < 0)
+		return 1;
+	config_log_ignored(options);
+	host_prepare(options);
+	if (options->init_only)
+		return 0;
+	if (open_manifests(options, &setup) < 0)
 		return 1;
 	raise_descriptor_limit();
 	starter_fd = fork_starter(&setup, &starter);
@@ -215,14 +222,23 @@ static int proc_cleanup(const struct options *options)
 	return steering_cleanup(CLEANUP_TIMEOUT_MS) < 0 ? 1 : 0;
 }
 
+static int proc_write_config(const struct options *options)
+{
+	log_init("config", options->log_format, options->verbosity);
+	return config_write(options) < 0 ? 1 : 0;
+}
+
 static int run_command(const struct options *options, const struct title *title)
 {
+	if (options->command <= OPTIONS_PLAN && options->write_config_to)
+		return proc_write_config(options);
 	switch (options->command) {
 	case OPTIONS_HELP:
 		options_print_help(stdout);
 		return 0;
 	case OPTIONS_VERSION:
-		puts("portald " PACKAGE_VERSION);
+		puts(options->raw_version ? "{\"name\": \"portald\", \"version\": \"" PACKAGE_VERSION "\"}"
+					  : "portald " PACKAGE_VERSION);
 		return 0;
 	case OPTIONS_PLAN:
 		return show_plan(options);
@@ -231,6 +247,26 @@ static int run_command(const struct options *options, const struct title *title)
 	default:
 		return proc_daemon(options, title);
 	}
+}
+
+/* Takes in what the configuration file says, for the commands that it is for. Returns 0 or an exit code. */
+static int read_config(struct options *options)
+{
+	struct settings file;
+	struct options whole;
+	int rc;
+
+	if (!options->config_path || options->command > OPTIONS_PLAN)
+		return 0;
+	if (config_load(options, &file) < 0)
+		return 1;
+	rc = options_configure(&whole, options, &file, stderr);
+	settings_fini(&file);
+	if (rc < 0)
+		return 2;
+	options_fini(options);
+	*options = whole;
+	return 0;
 }
 
 int proc_main(int argc, char **argv)
@@ -243,7 +279,9 @@ int proc_main(int argc, char **argv)
 		return 1;
 	if (options_parse(&options, argc, argv, stderr) < 0)
 		return 2;
-	exit_code = run_command(&options, &title);
+	exit_code = read_config(&options);
+	if (exit_code == 0)
+		exit_code = run_command(&options, &title);
 	options_fini(&options);
 	return exit_code;
 }

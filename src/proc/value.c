@@ -69,14 +69,15 @@ static double take_unit(const char **text)
 	return 0;
 }
 
-bool value_duration_ms(const char *value, uint32_t *out_ms)
+/* The sum of a duration's parts; negative if it is none. */
+static double read_duration_ms(const char *value)
 {
 	double sum_ms = 0;
 
 	if (strcmp(value, "0") == 0)
 		value = "0s";
 	if (!*value)
-		return false;
+		return -1;
 	while (*value) {
 		size_t length = strspn(value, "0123456789.");
 		double unit_ms, number;
@@ -85,15 +86,51 @@ bool value_duration_ms(const char *value, uint32_t *out_ms)
 		number = strtod(value, &end);
 		/* strtod also takes signs, blanks, names, powers and other bases. */
 		if (length == 0 || end != value + length)
-			return false;
+			return -1;
 		value = end;
 		unit_ms = take_unit(&value);
 		if (unit_ms <= 0)
-			return false;
+			return -1;
 		sum_ms += number * unit_ms;
 	}
-	if (sum_ms > MAX_DURATION_MS)
+	return sum_ms;
+}
+
+bool value_duration_ms(const char *value, uint32_t *out_ms)
+{
+	double sum_ms = read_duration_ms(value);
+
+	if (sum_ms < 0 || sum_ms > MAX_DURATION_MS)
 		return false;
 	*out_ms = (uint32_t)sum_ms + (sum_ms > (uint32_t)sum_ms);
 	return true;
+}
+
+bool value_duration_s(const char *value, uint32_t *out_s)
+{
+	double sum_ms = read_duration_ms(value);
+
+	if (sum_ms < 0 || sum_ms > INT32_MAX * 1000.0)
+		return false;
+	*out_s = (uint32_t)(sum_ms / 1000);
+	return true;
+}
+
+bool value_switch(const char *value, bool *out)
+{
+	static const char *const yes[] = {"true", "1", "t", "T", "True", "TRUE", NULL};
+	static const char *const no[] = {"false", "0", "f", "F", "False", "FALSE", NULL};
+
+	*out = value_choice(value, yes) >= 0;
+	return *out || value_choice(value, no) >= 0;
+}
+
+bool value_integer(const char *value, long least, long most, long *out)
+{
+	char *end;
+
+	if (value[*value == '-'] < '0' || value[*value == '-'] > '9')
+		return false;
+	*out = strtol(value, &end, 10);
+	return *end == '\0' && *out >= least && *out <= most;
 }

@@ -18,4 +18,13 @@ bool value_port_range(const char *value, uint16_t *first, uint16_t *last);
  * to milliseconds. */
 bool value_duration_ms(const char *value, uint32_t *out_ms);
 
+/* Parses a duration of whole seconds; what is less than one is cut off. At most 2^31 - 1 seconds. */
+bool value_duration_s(const char *value, uint32_t *out_s);
+
+/* Parses what Go takes for a boolean: true, false, 1, 0, t, f ... */
+bool value_switch(const char *value, bool *out);
+
+/* Parses a decimal number that may be negative and lies between least and most. */
+bool value_integer(const char *value, long least, long most, long *out);
+
 #endif

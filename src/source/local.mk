@@ -1,6 +1,7 @@
 noinst_LIBRARIES += src/source/libsource.a
 src_source_libsource_a_CFLAGS = $(AM_CFLAGS) $(YAML_CFLAGS) $(YAJL_CFLAGS)
 src_source_libsource_a_SOURCES = \
+	include/portald/config_file.h \
 	include/portald/files.h \
 	include/portald/kubeconfig.h \
 	include/portald/source.h \
@@ -12,6 +13,8 @@ src_source_libsource_a_SOURCES = \
 	src/source/api_stream.h \
 	src/source/build.c \
 	src/source/claim.c \
+	src/source/config_file.c \
+	src/source/config_write.c \
 	src/source/decode.c \
 	src/source/decode.h \
 	src/source/decode_annotations.c \

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""`portald --help`, the manual page and the documents name the same flags, and files that documents name
-are there. Environment: srcdir; top_builddir or PORTALD."""
+"""`portald --help`, the manual page, the configuration's reference and the documents name the same flags and
+fields, and files that documents name are there. Environment: srcdir; top_builddir or PORTALD."""
 import os
 import re
 import subprocess
@@ -9,6 +9,8 @@ import sys
 SRCDIR = os.environ.get("srcdir", ".")
 PORTALD = os.environ.get("PORTALD", os.path.join(os.environ.get("top_builddir", "."), "portald"))
 PAGE = "doc/portald.8"
+FIELDS = "src/proc/config_fields.c"
+REFERENCE = "doc/portald.yaml.5"
 DOCUMENTS = ["README.md", "doc/ARCHITECTURE.md", "doc/HACKING.md", "doc/THREATS.md", "NEWS"]
 COMMANDS = ["run", "plan", "cleanup"]
 
@@ -39,6 +41,35 @@ def flags_of_page(text):
     return flags
 
 
+def fields_of_table():
+    """path -> flag, or None for a field without effect."""
+    rows = re.findall(r'\{"([A-Za-z.]+)", CONFIG_\w+,\s+(?:"([a-z0-9-]+)"|NULL)', read(FIELDS))
+    return {path: flag or None for path, flag in rows}
+
+
+def fields_of_reference():
+    """path -> flag, as `.It Cm conntrack.min Pq Fl -conntrack-min` and `.It Cm winkernel` head items."""
+    fields = {}
+    for line in read(REFERENCE).split("\n"):
+        if line.startswith(".It "):
+            for path, flag in re.findall(r"Cm ([A-Za-z.]+)(?: Pq Fl -([a-z0-9-]+))?", line):
+                fields[path] = flag or None
+    return fields
+
+
+def field_findings(in_help):
+    table, reference = fields_of_table(), fields_of_reference()
+    if not table or not reference:
+        yield f"no fields found: {FIELDS} or {REFERENCE} has changed its form"
+    for path in sorted(set(table) | set(reference)):
+        if table.get(path, "") != reference.get(path, ""):
+            yield (f"the field {path}: {FIELDS} has {table.get(path, 'nothing')}, "
+                   f"{REFERENCE} has {reference.get(path, 'nothing')}")
+    for path, flag in sorted(table.items()):
+        if flag and f"--{flag}" not in in_help:
+            yield f"the field {path} stands for --{flag}, which is not in --help"
+
+
 def findings():
     in_help = flags_of_help(help_text())
     in_page = flags_of_page(read(PAGE))
@@ -48,6 +79,7 @@ def findings():
         yield f"{flag} is in --help but has no item in {PAGE}"
     for flag in sorted(in_page - in_help):
         yield f"{flag} has an item in {PAGE} but is not in --help"
+    yield from field_findings(in_help)
     for command in COMMANDS:
         if not re.search(rf"\b{command}\b", help_text()):
             yield f"the command {command} is not in --help"

@@ -270,6 +270,85 @@ static void wrong_words_are_named(void **state)
 	refuses(WORDS("-f", "a", "--iptables-variant=new"), "must be auto, nft or legacy");
 }
 
+static void flags_are_written_as_kube_proxys_are(void **state)
+{
+	struct options options;
+
+	(void)state;
+	accepts(&options, WORDS("-f=a", "--proxy_mode=userspace", "-v=4", "--udp_timeout", "1s"));
+	assert_int_equal(options.verbosity, 4);
+	assert_int_equal(options.defaults.udp_idle_ms, 1000);
+	assert_string_equal(options.manifests[0], "a");
+	options_fini(&options);
+	accepts(&options, WORDS("-fa", "-v4", "--logging-format=json"));
+	assert_int_equal(options.verbosity, 4);
+	assert_int_equal(options.log_format, LOG_JSON);
+	options_fini(&options);
+	accepts(&options, WORDS("--version=raw"));
+	assert_int_equal(options.command, OPTIONS_VERSION);
+	options_fini(&options);
+	accepts(&options, WORDS("-f", "a", "--version=false"));
+	assert_int_equal(options.command, OPTIONS_DAEMON);
+	options_fini(&options);
+	refuses(WORDS("-f", "a", "-x"), "-x: unknown flag");
+	refuses(WORDS("-f", "a", "--man=b"), "--man=b: unknown flag");
+	refuses(WORDS("-f", "a", "--udp-timeout"), "--udp-timeout: unknown flag or missing value");
+}
+
+static void modes_other_than_userspace_are_refused_with_the_reason(void **state)
+{
+	struct options options;
+
+	(void)state;
+	accepts(&options, WORDS("-f", "a", "--proxy-mode="));
+	options_fini(&options);
+	refuses(WORDS("-f", "a", "--proxy-mode=ipvs"), "in this one the kernel forwards");
+	refuses(WORDS("-f", "a", "--proxy-mode=nftables"), "in this one the kernel forwards");
+	refuses(WORDS("-f", "a", "--proxy-mode=other"), "must be userspace");
+}
+
+static void the_values_of_flags_without_effect_are_checked(void **state)
+{
+	struct options options;
+
+	(void)state;
+	accepts(&options,
+		WORDS("-f", "a", "--masquerade-all", "--cluster-cidr=10.0.0.0/8,fd00::/8",
+			"--ipvs-scheduler=wrr", "--kube-api-qps=2.5", "--feature-gates=A=true,B=false"));
+	options_fini(&options);
+	refuses(WORDS("-f", "a", "--masquerade-all=perhaps"), "must be true or false");
+	refuses(WORDS("-f", "a", "--cluster-cidr=10.0.0.0"), "must be CIDR blocks");
+	refuses(WORDS("-f", "a", "--kube-api-qps=many"), "must be a number");
+	refuses(WORDS("-f", "a", "--feature-gates=A"), "must be NAME=true");
+	refuses(WORDS("-f", "a", "--iptables-masquerade-bit=32"), "from 0 to 31");
+	refuses(WORDS("-f", "a", "--detect-local-mode=Guess"), "must be ClusterCIDR");
+	refuses(WORDS("-f", "a", "--ipvs-sync-period=1"), "must be a duration");
+	refuses(WORDS("-f", "a", "--oom-score-adj=-1001"), "from -1000 to 1000");
+}
+
+static void connection_tracking_has_kube_proxys_defaults(void **state)
+{
+	struct options options;
+
+	(void)state;
+	accepts(&options, WORDS("-f", "a"));
+	assert_int_equal(options.conntrack.max_per_core, 32768);
+	assert_int_equal(options.conntrack.min, 131072);
+	assert_int_equal(options.conntrack.tcp_established_s, 86400);
+	assert_int_equal(options.conntrack.tcp_close_wait_s, 3600);
+	assert_int_equal(options.oom_score_adj, -999);
+	options_fini(&options);
+	accepts(&options,
+		WORDS("-f", "a", "--conntrack-max-per-core=0", "--conntrack-tcp-timeout-established=120h",
+			"--conntrack-udp-timeout=0", "--conntrack-tcp-be-liberal"));
+	assert_int_equal(options.conntrack.max_per_core, 0);
+	assert_int_equal(options.conntrack.tcp_established_s, 432000);
+	assert_true(options.conntrack.tcp_be_liberal);
+	options_fini(&options);
+	refuses(WORDS("-f", "a", "--conntrack-min=-1"), "must be a number");
+	refuses(WORDS("-f", "a", "--conntrack-udp-timeout=1"), "must be a duration");
+}
+
 static void cleanup_is_a_command_and_a_flag(void **state)
 {
 	struct options options;
@@ -313,6 +392,10 @@ int main(void)
 		cmocka_unit_test(each_family_binds_an_address_of_its_own),
 		cmocka_unit_test(without_steering_the_bind_address_is_loopback),
 		cmocka_unit_test(wrong_words_are_named),
+		cmocka_unit_test(flags_are_written_as_kube_proxys_are),
+		cmocka_unit_test(modes_other_than_userspace_are_refused_with_the_reason),
+		cmocka_unit_test(the_values_of_flags_without_effect_are_checked),
+		cmocka_unit_test(connection_tracking_has_kube_proxys_defaults),
 		cmocka_unit_test(cleanup_is_a_command_and_a_flag),
 		cmocka_unit_test(help_names_every_flag_that_is_parsed),
 	};

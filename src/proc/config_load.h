@@ -1,0 +1,34 @@
+/* The configuration file: read, and written. */
+#ifndef PROC_CONFIG_LOAD_H
+#define PROC_CONFIG_LOAD_H
+
+#include <stddef.h>
+
+#include "portald/source.h"
+#include "proc/options.h"
+
+/* The largest configuration file that is read. */
+#define CONFIG_MAX_BYTES ((size_t)1024 * 1024)
+
+/* Reads a configuration file's content into settings. Every value is one that its flag takes. Findings go to
+ * print, one formatted line each. Returns the number of errors; with any, *out is to be freed, not used. */
+size_t config_parse(struct settings *out, const struct source_text *text,
+	void (*print)(enum source_severity severity, const char *line));
+
+/* Opens line->config_path and has it parsed by a short-lived process without privilege, which logs what it
+ * finds. Returns 0 and *out, which the caller frees, or a negative errno (logged). */
+int config_load(const struct options *line, struct settings *out);
+
+/* Prints a finding to the log. */
+void config_log_finding(enum source_severity severity, const char *line);
+
+/* Writes what is in force to options->write_config_to. Returns 0 or a negative errno (logged). */
+int config_write(const struct options *options);
+
+/* Prints it. */
+void config_print(const struct options *options, FILE *out);
+
+/* Logs once which settings that were given have no effect. */
+void config_log_ignored(const struct options *options);
+
+#endif
