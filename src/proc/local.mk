@@ -55,6 +55,8 @@ src_proc_libproc_a_SOURCES = \
 	src/proc/supervisor.h \
 	src/proc/table.c \
 	src/proc/table.h \
+	src/proc/tell.c \
+	src/proc/tell.h \
 	src/proc/title.c \
 	src/proc/title.h \
 	src/proc/value.c \

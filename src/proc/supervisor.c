@@ -25,6 +25,7 @@
 #include "proc/notify.h"
 #include "proc/records.h"
 #include "proc/table.h"
+#include "proc/tell.h"
 
 /* For one run of a firewall tool, which waits up to 5 s for the xtables lock. */
 #define TOOL_TIMEOUT_MS 20000
@@ -72,64 +73,11 @@ static void supervisor_stop(struct supervisor *supervisor, int exit_code)
 
 /* ---- telling the relays ---- */
 
-static void tell_listener(struct supervisor *supervisor, uint32_t relay, const struct table_entry *entry)
-{
-	struct link *link = children_relay(supervisor->children, relay);
-	const struct plan_listener *record = entry->record;
-	struct ipc_relay_portal *portals;
-	struct ipc_relay_listener message = {
-		.slot = entry->slot,
-		.proto = record->proto,
-		.check_destination = supervisor->steering != NULL,
-		.key = record->key,
-		.options = record->options,
-		.portal_count = record->portal_count,
-		.source_ranges = record->source_ranges,
-		.source_range_count = record->source_range_count,
-	};
-
-	if (!link_is_up(link))
-		return;
-	portals = mem_calloc(record->portal_count, sizeof(*portals));
-	for (size_t i = 0; i < record->portal_count; i++) {
-		portals[i].at = record->portals[i].at;
-		portals[i].check_source = record->portals[i].check_source;
-	}
-	message.portals = portals;
-	link_sent(link, ipc_send_relay_listener(link->channel, &message, entry->socket.fds[relay]));
-	free(portals);
-}
-
-static void tell_backends(struct supervisor *supervisor, uint32_t relay, const struct table_entry *entry)
-{
-	struct link *link = children_relay(supervisor->children, relay);
-	size_t count = entry->record->backend_count;
-	struct ipc_relay_backend *backends;
-	struct ipc_relay_backends message = {.slot = entry->slot, .backend_count = count};
-
-	if (!link_is_up(link))
-		return;
-	backends = mem_calloc(count, sizeof(*backends));
-	for (size_t i = 0; i < count; i++) {
-		backends[i].at = entry->record->backends[i].at;
-		backends[i].slot = entry->backend_slots[i];
-		backends[i].weight = entry->record->backends[i].weight;
-	}
-	message.backends = backends;
-	link_sent(link, ipc_send_relay_backends(link->channel, &message));
-	free(backends);
-}
-
-/* A relay accepts on a listener only when it has been told its backends. */
 static void tell_relay(
 	struct supervisor *supervisor, uint32_t relay, const struct table_entry *entry, unsigned change)
 {
-	if (!entry->open)
-		return;
-	if (change & TABLE_FRONT)
-		tell_listener(supervisor, relay, entry);
-	if (change & TABLE_BACKENDS)
-		tell_backends(supervisor, relay, entry);
+	tell_of_entry(children_relay(supervisor->children, relay), relay, entry, change,
+		supervisor->steering != NULL);
 }
 
 static void tell_relays(struct supervisor *supervisor, const struct table_entry *entry, unsigned change)
