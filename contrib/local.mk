@@ -13,6 +13,7 @@ EXTRA_DIST += \
 	contrib/lib.sh \
 	contrib/packages.txt \
 	contrib/quickstart.sh \
+	debian \
 	contrib/systemd/portald.default \
 	contrib/systemd/portald.service.in \
 	contrib/systemd/sysusers.conf \

@@ -98,6 +98,10 @@ distcheck() {
 	make -C "$gcc_build" distcheck
 }
 
+deb() {
+	as_root make -C "$gcc_build" check-deb
+}
+
 is_chosen() {
 	local one
 	[ ${#chosen[@]} -gt 0 ] || return 0
@@ -158,6 +162,7 @@ stage fuzz-build build_fuzz
 stage fuzz fuzz fuzz-build
 stage install install_ gcc
 stage distcheck distcheck gcc
+stage deb deb gcc
 
 printf '== %d passed, %d failed%s, %d s\n' "$passed" "${#failed[@]}" "${failed[*]:+ (${failed[*]})}" "$SECONDS"
 [ ${#failed[@]} -eq 0 ]

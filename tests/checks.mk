@@ -1,4 +1,4 @@
-# Targets beside check: check-netns, check-valgrind, lint, format, fuzz, bench, coverage.
+# Targets beside check: check-netns, check-deb, check-valgrind, lint, format, fuzz, bench, coverage.
 #
 # fuzz and coverage need a build of their own kind; in any other build they configure one in a directory
 # below this one.
@@ -14,6 +14,7 @@ PY_LOG_COMPILER = $(PYTHON3) -B
 
 EXTRA_DIST += \
 	tests/netns \
+	tests/packaging \
 	tests/tools/analyzer.h \
 	tests/tools/check_docs.py \
 	tests/tools/cppcheck.cfg \
@@ -42,6 +43,13 @@ check-valgrind: all
 	@$(VALGRIND) --version >/dev/null 2>&1 || { echo 'check-valgrind: needs valgrind' >&2; exit 1; }
 	@test -n '$(VALGRIND_TESTS)' || { echo 'check-valgrind: no test to run (cmocka missing?)' >&2; exit 1; }
 	$(MAKE) check TESTS='$(VALGRIND_TESTS)' LOG_COMPILER='$(VALGRIND)' LOG_FLAGS='$(VALGRIND_FLAGS)'
+
+# ---- the Debian package: built, installed, run, removed (root) ----
+
+check-deb:
+	$(MAKE) distdir distdir=deb-source
+	$(srcdir)/tests/packaging/deb.sh deb-source
+	rm -rf deb-source
 
 # ---- lint and format ----
 
@@ -101,4 +109,4 @@ clean-local:
 distclean-local:
 	rm -rf fuzz-build coverage-build
 
-.PHONY: check-netns check-valgrind lint format fuzz bench coverage
+.PHONY: check-deb check-netns check-valgrind lint format fuzz bench coverage
