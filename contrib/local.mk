@@ -13,7 +13,15 @@ EXTRA_DIST += \
 	contrib/lib.sh \
 	contrib/packages.txt \
 	contrib/quickstart.sh \
-	debian \
+	debian/changelog \
+	debian/control \
+	debian/copyright \
+	debian/portald.dirs \
+	debian/portald.lintian-overrides \
+	debian/portald.prerm \
+	debian/portald.sysusers \
+	debian/rules \
+	debian/source/format \
 	contrib/systemd/portald.default \
 	contrib/systemd/portald.service.in \
 	contrib/systemd/sysusers.conf \
