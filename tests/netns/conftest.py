@@ -146,12 +146,13 @@ def variant(request):
 @pytest.fixture
 def start_portald(binary, workdir):
     """start_portald(namespace, manifests, *flags) runs the daemon until it is ready, and checks at the end
-    of the test that it stops cleanly and leaves nothing. For daemons that fail: spawn()."""
+    of the test that it stops cleanly and leaves nothing. For daemons that fail: spawn(). Changes are not made
+    to wait for each other unless a flag says so."""
     started = []
 
     def start(namespace, manifests, *flags, **options):
         started.append(daemon.Portald(binary, namespace, workdir / f"log{len(started)}", **options))
-        started[-1].start("-f", str(manifests), *flags)
+        started[-1].start("-f", str(manifests), "--iptables-min-sync-period=0", *flags)
         return started[-1]
 
     yield start
