@@ -1,4 +1,4 @@
-/* The monotonic clock. Functions that decide by time take now_ms as a parameter; only loops read it. */
+/* The clocks. Functions that decide by time take now_ms as a parameter; only loops read it. */
 #ifndef PORTALD_CLOCK_H
 #define PORTALD_CLOCK_H
 
@@ -9,5 +9,8 @@ int64_t clock_now_ms(void);
 
 /* Microseconds of CLOCK_MONOTONIC. */
 int64_t clock_now_us(void);
+
+/* Microseconds since 1970: for people and other machines, never to measure by. */
+int64_t clock_wall_us(void);
 
 #endif

@@ -41,6 +41,15 @@ enum stats_failure {
 	STATS_FAILURES
 };
 
+/* Upper ends of the buckets of the time from accepting a connection to its being connected to a backend, in
+ * microseconds; one more bucket is beyond all. */
+#define STATS_CONNECT_BOUNDS 12
+extern const uint32_t stats_connect_bounds_us[STATS_CONNECT_BOUNDS];
+
+/* Likewise of a relay's turns: how long what comes meanwhile has to wait. */
+#define STATS_TURN_BOUNDS 8
+extern const uint32_t stats_turn_bounds_us[STATS_TURN_BOUNDS];
+
 /* Shared by all relays. */
 struct stats_listener_shared {
 	_Atomic uint64_t cursor;             /* round-robin: the number of picks so far */
@@ -62,6 +71,8 @@ struct stats_listener_counters {
 	_Atomic uint64_t retries;   /* attempts after the first of a connection */
 	_Atomic uint64_t datagrams_in, datagrams_out; /* UDP */
 	_Atomic uint64_t failures[STATS_FAILURES];
+	_Atomic uint64_t connect_us; /* sum of the times that the buckets count */
+	_Atomic uint64_t connect[STATS_CONNECT_BOUNDS + 1];
 };
 
 /* One relay's own counters of a backend. */
@@ -69,12 +80,39 @@ struct stats_backend_counters {
 	_Atomic uint64_t connections;
 	_Atomic uint64_t active; /* dialing ones too */
 	_Atomic uint64_t failures;
+	_Atomic uint64_t bytes_in, bytes_out; /* to it, from it */
+};
+
+/* The same of all relays together, as read at one moment. */
+struct stats_listener_sum {
+	uint64_t accepted, active, queued, bytes_in, bytes_out, retries, datagrams_in, datagrams_out;
+	uint64_t failures[STATS_FAILURES];
+	uint64_t connect_us, connect[STATS_CONNECT_BOUNDS + 1];
+};
+
+struct stats_backend_sum {
+	uint64_t connections, active, failures, bytes_in, bytes_out;
+};
+
+/* What a process tells of itself; written by it alone. */
+struct stats_process {
+	_Atomic uint64_t pid; /* 0: never started */
+	_Atomic uint64_t open_fds, max_fds;
+	/* Relays only. */
+	_Atomic uint64_t turn_began_us; /* clock_now_us(); 0: it sleeps */
+	_Atomic uint64_t busy_us;       /* sum of the turns that the buckets count */
+	_Atomic uint64_t turns[STATS_TURN_BOUNDS + 1];
+	_Atomic uint64_t log_lines, log_dropped; /* of the access log */
 };
 
 struct stats; /* a mapping of the file */
 
 /* Creates the memfd, sealed against resizing. Returns the descriptor or a negative errno. */
 int stats_create(void);
+
+/* Another descriptor of the file that can't be mapped for writing, for whom is only to read. Needs /proc.
+ * Returns it or a negative errno. */
+int stats_open_readonly(int fd);
 
 /* Maps the file for writing, or only for reading. Returns NULL with errno set. Does not take fd. */
 struct stats *stats_map(int fd, int writable);
@@ -85,6 +123,14 @@ struct stats_listener_shared *stats_listener_shared(struct stats *stats, uint32_
 struct stats_backend_shared *stats_backend_shared(struct stats *stats, uint32_t backend);
 struct stats_listener_counters *stats_listener(struct stats *stats, uint32_t relay, uint32_t listener);
 struct stats_backend_counters *stats_backend(struct stats *stats, uint32_t relay, uint32_t backend);
+
+/* The supervisor's place, and a relay's. */
+struct stats_process *stats_supervisor(struct stats *stats);
+struct stats_process *stats_relay(struct stats *stats, uint32_t relay);
+
+/* Adds up all relays. */
+void stats_listener_add_up(struct stats *stats, uint32_t listener, struct stats_listener_sum *out);
+void stats_backend_add_up(struct stats *stats, uint32_t backend, struct stats_backend_sum *out);
 
 /* Connections of all relays. */
 uint64_t stats_listener_active(struct stats *stats, uint32_t listener);
@@ -126,6 +172,17 @@ static inline void stats_add(_Atomic uint64_t *counter, uint64_t amount)
 	uint64_t value = atomic_load_explicit(counter, memory_order_relaxed);
 
 	atomic_store_explicit(counter, value + amount, memory_order_relaxed);
+}
+
+/* Counts a time in such buckets. */
+static inline void stats_add_time(
+	_Atomic uint64_t *buckets, const uint32_t *bounds_us, uint32_t bound_count, uint64_t us)
+{
+	uint32_t i = 0;
+
+	while (i < bound_count && us > bounds_us[i])
+		i++;
+	stats_add(&buckets[i], 1);
 }
 
 /* Takes one off such a counter; never below zero, whatever a slot's former owner left. */

@@ -54,6 +54,11 @@ static uint64_t fds_in_use(const struct relay *relay)
 	       2 * (uint64_t)relay->pipes.open_count + udp_fds(relay);
 }
 
+uint64_t accept_fds_in_use(const struct relay *relay)
+{
+	return fds_in_use(relay) - relay->fds_held_back;
+}
+
 bool accept_has_fds(const struct relay *relay, uint32_t count)
 {
 	return fds_in_use(relay) + count <= relay->fd_limit;

@@ -82,6 +82,7 @@ struct wait {
 	struct arrival arrival;
 	TAILQ_ENTRY(wait) queue;   /* while CONN_QUEUED */
 	int64_t queued_ms;         /* since when */
+	int64_t dialing_us;        /* since when */
 	struct backends *backends; /* those of the listener when the dial began */
 	struct tried *tried;       /* NULL until an attempt has failed */
 	struct picked picked;
@@ -156,6 +157,7 @@ struct relay {
 	int spare_fd;           /* given up for a moment to refuse a client when there is no other */
 	uint32_t fd_limit;      /* RLIMIT_NOFILE */
 	uint32_t fds_elsewhere; /* open before the first connection, or held back for messages */
+	uint32_t fds_held_back; /* of those */
 	bool stopping;
 	int exit_code;
 	int64_t now_ms; /* of this turn of the loop */
@@ -218,6 +220,8 @@ void accept_suspend(struct relay *relay, bool own_limit);
 bool accept_spares_fds(const struct relay *relay);
 /* True if count more may be opened. */
 bool accept_has_fds(const struct relay *relay, uint32_t count);
+/* How many descriptors are open. */
+uint64_t accept_fds_in_use(const struct relay *relay);
 /* Ends a pause that is over, or whose reason is gone. */
 void accept_resume(struct relay *relay);
 

@@ -20,6 +20,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "portald/clock.h"
 #include "portald/log.h"
 #include "relay/core.h"
 #include "relay/proxy.h"
@@ -203,6 +204,15 @@ static int introduce(struct relay *relay, struct conn *conn)
 	return pump_prepend(relay, conn, CLIENT, header, count);
 }
 
+static void count_time(const struct conn *conn)
+{
+	struct stats_listener_counters *counters = conn->listener->counters;
+	uint64_t us = (uint64_t)(clock_now_us() - conn->wait->dialing_us);
+
+	stats_add(&counters->connect_us, us);
+	stats_add_time(counters->connect, stats_connect_bounds_us, STATS_CONNECT_BOUNDS, us);
+}
+
 static void succeed(struct relay *relay, struct conn *conn)
 {
 	const struct backend *backend = dialed(conn->wait);
@@ -214,6 +224,7 @@ static void succeed(struct relay *relay, struct conn *conn)
 		give_up(relay, conn, STATS_FAIL_RESOURCES, "out of memory");
 		return;
 	}
+	count_time(conn);
 	conn->backend_slot = backend->slot;
 	conn->wait->picking = false;
 	dial_fini(relay, conn);
@@ -345,6 +356,7 @@ void dial_begin(struct relay *relay, struct conn *conn)
 		give_up(relay, conn, STATS_FAIL_NO_BACKEND, "the service has no usable endpoint");
 		return;
 	}
+	conn->wait->dialing_us = clock_now_us();
 	conn->wait->backends = backends_ref(conn->listener->backends);
 	dial_next(relay, conn);
 }

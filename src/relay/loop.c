@@ -147,6 +147,28 @@ static void run_timers(struct relay *relay)
 	}
 }
 
+/* Who looks from outside sees how long the turn has taken so far. */
+static void turn_begins(struct relay *relay)
+{
+	int64_t now_us = clock_now_us();
+
+	relay->now_ms = now_us / 1000;
+	atomic_store_explicit(&stats_relay(relay->stats, relay->index)->turn_began_us, (uint64_t)now_us,
+		memory_order_relaxed);
+}
+
+static void turn_ends(struct relay *relay)
+{
+	struct stats_process *process = stats_relay(relay->stats, relay->index);
+	uint64_t began_us = atomic_load_explicit(&process->turn_began_us, memory_order_relaxed);
+	uint64_t us = (uint64_t)clock_now_us() - began_us;
+
+	stats_add(&process->busy_us, us);
+	stats_add_time(process->turns, stats_turn_bounds_us, STATS_TURN_BOUNDS, us);
+	atomic_store_explicit(&process->open_fds, accept_fds_in_use(relay), memory_order_relaxed);
+	atomic_store_explicit(&process->turn_began_us, 0, memory_order_relaxed);
+}
+
 static int turn(struct relay *relay)
 {
 	struct epoll_event events[EVENTS_A_TURN];
@@ -154,7 +176,7 @@ static int turn(struct relay *relay)
 
 	if (count < 0 && errno != EINTR)
 		return -errno;
-	relay->now_ms = clock_now_ms();
+	turn_begins(relay);
 	for (int i = 0; i < count; i++)
 		dispatch(relay, &events[i]);
 	run_ready(relay);
@@ -166,6 +188,7 @@ static int turn(struct relay *relay)
 	conn_sweep(relay);
 	udp_sweep(relay);
 	listener_sweep(relay);
+	turn_ends(relay);
 	return 0;
 }
 

@@ -124,11 +124,15 @@ static enum progress abandon(struct pumping *pump)
 
 static void count_read(struct pumping *pump, size_t count)
 {
+	const struct relay *relay = pump->relay;
 	struct stats_listener_counters *counters = pump->conn->listener->counters;
+	struct stats_backend_counters *backend =
+		stats_backend(relay->stats, relay->index, pump->conn->backend_slot);
 
 	pump->moved += count;
 	pump->half->bytes += count;
 	stats_add(pump->from == CLIENT ? &counters->bytes_in : &counters->bytes_out, count);
+	stats_add(pump->from == CLIENT ? &backend->bytes_in : &backend->bytes_out, count);
 }
 
 /* A read gave less than asked for: there is no more now. */

@@ -116,6 +116,17 @@ static void init_descriptors(struct relay *relay)
 	relay->spare_fd = fcntl(relay->epoll_fd, F_DUPFD_CLOEXEC, 0);
 	/* The lowest free number tells how many are open. */
 	relay->fds_elsewhere = (uint32_t)(relay->spare_fd + 1) + held_back;
+	relay->fds_held_back = held_back;
+}
+
+static void introduce(const struct relay *relay)
+{
+	struct stats_process *process = stats_relay(relay->stats, relay->index);
+
+	atomic_store(&process->turn_began_us, 0);
+	atomic_store(&process->open_fds, accept_fds_in_use(relay));
+	atomic_store(&process->max_fds, relay->fd_limit);
+	atomic_store(&process->pid, (uint64_t)getpid());
 }
 
 static int relay_init(
@@ -148,6 +159,7 @@ static int relay_init(
 	rc = udp_init(relay, options->udp_max_flows);
 	if (rc < 0)
 		return rc;
+	introduce(relay);
 	/* A splice into a socket that was reset raises it; the error says the same. */
 	signal(SIGPIPE, SIG_IGN);
 	/* The first log line would read the time zone's file, which confinement forbids. */

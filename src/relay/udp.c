@@ -162,11 +162,13 @@ static void out_address(struct udp *udp, const struct udp_flow *flow, unsigned i
 static void out_add(struct relay *relay, struct udp_flow *flow, unsigned count)
 {
 	struct stats_listener_counters *counters = flow->listener->counters;
+	struct stats_backend_counters *backend = udp_flow_counters(relay, flow);
 	struct udp *udp = relay->udp;
 
 	for (unsigned i = 0; i < count; i++) {
 		out_address(udp, flow, udp->out_count);
 		stats_add(&counters->bytes_out, udp->out.messages[udp->out_count].msg_len);
+		stats_add(&backend->bytes_out, udp->out.messages[udp->out_count].msg_len);
 		udp->out_count++;
 	}
 	stats_add(&counters->datagrams_out, count);

@@ -186,6 +186,7 @@ int64_t udp_queue_next_ms(const struct udp *udp);
 struct udp_flow *udp_flow_new(struct relay *relay, struct listener *listener, const struct udp_key *key,
 	uint64_t hash, const struct msghdr *from);
 /* Sends a client's datagram on; moves the flow if its backend is no longer there. */
+struct stats_backend_counters *udp_flow_counters(struct relay *relay, const struct udp_flow *flow);
 void udp_flow_forward(struct relay *relay, struct udp_flow *flow, const uint8_t *data, size_t bytes);
 /* The backend has answered. */
 void udp_flow_answered(struct relay *relay, struct udp_flow *flow);

@@ -84,7 +84,7 @@ static const struct backend *backend_of(const struct udp_flow *flow)
 	return &flow->backends->entries[flow->picked.index];
 }
 
-static struct stats_backend_counters *counters_of(struct relay *relay, const struct udp_flow *flow)
+struct stats_backend_counters *udp_flow_counters(struct relay *relay, const struct udp_flow *flow)
 {
 	return stats_backend(relay->stats, relay->index, backend_of(flow)->slot);
 }
@@ -137,7 +137,7 @@ static int backend_connect(struct relay *relay, struct udp_flow *flow)
 		flow->fd = fd;
 		flow->dialed_ms = relay->now_ms;
 		flow->standing = UDP_UNANSWERED;
-		stats_add(&counters_of(relay, flow)->connections, 1);
+		stats_add(&udp_flow_counters(relay, flow)->connections, 1);
 		pick_hold(relay->stats, relay->index, backend_of(flow)->slot);
 		return 0;
 	}
@@ -155,7 +155,7 @@ static void backend_failed(struct relay *relay, struct udp_flow *flow, int error
 		log_addr_port("endpoint", &backend_of(flow)->at), log_errno("error", error));
 	pick_failed(relay->stats, backend_of(flow), flow->picked.probe, relay->now_ms);
 	flow->picked.probe = false;
-	stats_add(&counters_of(relay, flow)->failures, 1);
+	stats_add(&udp_flow_counters(relay, flow)->failures, 1);
 	listener_count_failure(flow->listener, refused ? STATS_FAIL_REFUSED : STATS_FAIL_UNREACHABLE);
 	if (!flow->tried)
 		flow->tried = tried_new(flow->backends->count);
@@ -433,10 +433,12 @@ void udp_flow_forward(struct relay *relay, struct udp_flow *flow, const uint8_t 
 		if (!udp_flow_failed(relay, flow, -rc))
 			return;
 	}
-	if (rc < 0)
+	if (rc < 0) {
 		listener_count_failure(flow->listener, STATS_FAIL_DATAGRAM);
-	else
+	} else {
+		stats_add(&udp_flow_counters(relay, flow)->bytes_in, bytes);
 		kept_set(relay->udp, flow, data, bytes);
+	}
 	note_client(relay, flow);
 }
 

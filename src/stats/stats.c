@@ -4,6 +4,7 @@
  *     listeners, shared by relays    one cache line each: every connection moves a cursor
  *     backends, shared by relays     packed: written only when a backend fails or recovers
  *     pins, shared by relays         see pin.c
+ *     processes                      what each tells of itself
  *     relay 0: listeners, backends   written by that relay alone
  *     relay 1: ...
  *
@@ -15,6 +16,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -28,12 +30,14 @@
 #define PAGES(bytes) (((bytes) + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES)
 
 /* Whole cache lines, so that neighbours in the hot path share none. */
-#define LISTENER_STRIDE ((size_t)256)
+#define LISTENER_STRIDE ((size_t)320)
 
 #define LISTENERS_AT PAGE_BYTES
 #define BACKENDS_AT (LISTENERS_AT + PAGES(STATS_MAX_LISTENERS * LINE_BYTES))
 #define PINS_AT (BACKENDS_AT + PAGES(STATS_MAX_BACKENDS * sizeof(struct stats_backend_shared)))
-#define RELAYS_AT (PINS_AT + STATS_PIN_BYTES)
+#define PROCESS_STRIDE ((size_t)256)
+#define PROCESSES_AT (PINS_AT + STATS_PIN_BYTES)
+#define RELAYS_AT (PROCESSES_AT + PAGES((1 + STATS_MAX_RELAYS) * PROCESS_STRIDE))
 #define RELAY_BACKENDS_AT PAGES(STATS_MAX_LISTENERS *LISTENER_STRIDE)
 #define RELAY_BYTES (RELAY_BACKENDS_AT + PAGES(STATS_MAX_BACKENDS * sizeof(struct stats_backend_counters)))
 #define FILE_BYTES (RELAYS_AT + STATS_MAX_RELAYS * RELAY_BYTES)
@@ -41,6 +45,12 @@
 _Static_assert(sizeof(struct stats_listener_shared) <= LINE_BYTES, "a cursor has a line of its own");
 _Static_assert(STATS_PIN_BYTES % PAGE_BYTES == 0, "the relays' parts begin on a page");
 _Static_assert(sizeof(struct stats_listener_counters) <= LISTENER_STRIDE, "counters fit their stride");
+_Static_assert(sizeof(struct stats_process) <= PROCESS_STRIDE, "a process fits its stride");
+
+const uint32_t stats_connect_bounds_us[STATS_CONNECT_BOUNDS] = {
+	250, 500, 1000, 2500, 5000, 10000, 25000, 100000, 250000, 500000, 1000000, 4000000};
+const uint32_t stats_turn_bounds_us[STATS_TURN_BOUNDS] = {
+	100, 500, 1000, 5000, 10000, 50000, 100000, 1000000};
 
 struct stats_header {
 	_Atomic uint32_t relays; /* 1 + the highest relay that has counters */
@@ -73,6 +83,16 @@ int stats_create(void)
 	rc = -errno;
 	close(fd);
 	return rc;
+}
+
+int stats_open_readonly(int fd)
+{
+	char path[32];
+	int readonly;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	readonly = open(path, O_RDONLY | O_CLOEXEC);
+	return readonly < 0 ? -errno : readonly;
 }
 
 struct stats *stats_map(int fd, int writable)
@@ -153,6 +173,21 @@ static void stats_note_relay(struct stats *stats, uint32_t relay)
 		continue;
 }
 
+static struct stats_process *process_at(struct stats *stats, uint32_t place)
+{
+	return (struct stats_process *)(stats->base + PROCESSES_AT + place * PROCESS_STRIDE);
+}
+
+struct stats_process *stats_supervisor(struct stats *stats)
+{
+	return process_at(stats, 0);
+}
+
+struct stats_process *stats_relay(struct stats *stats, uint32_t relay)
+{
+	return process_at(stats, 1 + relay);
+}
+
 struct stats_listener_counters *stats_listener(struct stats *stats, uint32_t relay, uint32_t listener)
 {
 	stats_note_relay(stats, relay);
@@ -196,6 +231,48 @@ uint64_t stats_backend_active(struct stats *stats, uint32_t backend)
 		sum += atomic_load_explicit(
 			&backend_counters(stats, relay, backend)->active, memory_order_relaxed);
 	return sum;
+}
+
+static void add_listener(struct stats_listener_sum *sum, struct stats_listener_counters *counters)
+{
+	sum->accepted += atomic_load_explicit(&counters->accepted, memory_order_relaxed);
+	sum->active += atomic_load_explicit(&counters->active, memory_order_relaxed);
+	sum->queued += atomic_load_explicit(&counters->queued, memory_order_relaxed);
+	sum->bytes_in += atomic_load_explicit(&counters->bytes_in, memory_order_relaxed);
+	sum->bytes_out += atomic_load_explicit(&counters->bytes_out, memory_order_relaxed);
+	sum->retries += atomic_load_explicit(&counters->retries, memory_order_relaxed);
+	sum->datagrams_in += atomic_load_explicit(&counters->datagrams_in, memory_order_relaxed);
+	sum->datagrams_out += atomic_load_explicit(&counters->datagrams_out, memory_order_relaxed);
+	for (size_t i = 0; i < STATS_FAILURES; i++)
+		sum->failures[i] += atomic_load_explicit(&counters->failures[i], memory_order_relaxed);
+	sum->connect_us += atomic_load_explicit(&counters->connect_us, memory_order_relaxed);
+	for (size_t i = 0; i <= STATS_CONNECT_BOUNDS; i++)
+		sum->connect[i] += atomic_load_explicit(&counters->connect[i], memory_order_relaxed);
+}
+
+void stats_listener_add_up(struct stats *stats, uint32_t listener, struct stats_listener_sum *out)
+{
+	uint32_t relays = atomic_load_explicit(&stats_header(stats)->relays, memory_order_relaxed);
+
+	*out = (struct stats_listener_sum){.accepted = 0};
+	for (uint32_t relay = 0; relay < relays; relay++)
+		add_listener(out, listener_counters(stats, relay, listener));
+}
+
+void stats_backend_add_up(struct stats *stats, uint32_t backend, struct stats_backend_sum *out)
+{
+	uint32_t relays = atomic_load_explicit(&stats_header(stats)->relays, memory_order_relaxed);
+
+	*out = (struct stats_backend_sum){.connections = 0};
+	for (uint32_t relay = 0; relay < relays; relay++) {
+		struct stats_backend_counters *counters = backend_counters(stats, relay, backend);
+
+		out->connections += atomic_load_explicit(&counters->connections, memory_order_relaxed);
+		out->active += atomic_load_explicit(&counters->active, memory_order_relaxed);
+		out->failures += atomic_load_explicit(&counters->failures, memory_order_relaxed);
+		out->bytes_in += atomic_load_explicit(&counters->bytes_in, memory_order_relaxed);
+		out->bytes_out += atomic_load_explicit(&counters->bytes_out, memory_order_relaxed);
+	}
 }
 
 /* ---- reset ---- */
