@@ -40,6 +40,8 @@ enum ipc_type {
 	/* control <-> starter */
 	IPC_FILES_GET, /* index of a --manifests path */
 	IPC_FILE,      /* struct ipc_file, and one descriptor unless it ends the list */
+	/* supervisor -> control */
+	IPC_LISTENER_STATE, /* struct ipc_listener_state: after each put, and whenever it changes */
 	IPC_TYPES
 };
 
@@ -103,6 +105,29 @@ struct ipc_file {
 	int32_t error;    /* 0, or a negative errno: the file (or, at the end, the path) can't be read */
 };
 
+/* A portal that is closed because its port can't be had. */
+struct ipc_unclaimed {
+	struct addr_port at;
+	int32_t error; /* a negative errno */
+};
+
+struct ipc_backend_slot {
+	struct addr_port at;
+	uint32_t slot; /* stats index */
+};
+
+/* What became of a listener. */
+struct ipc_listener_state {
+	const char *id;
+	uint32_t slot;          /* stats index */
+	int32_t error;          /* 0: open; or a negative errno: why it can't be opened */
+	struct addr_port proxy; /* where it listens; port 0 if it does not */
+	const struct ipc_unclaimed *unclaimed;
+	size_t unclaimed_count;
+	const struct ipc_backend_slot *backends;
+	size_t backend_count;
+};
+
 /* ---- channels ---- */
 
 struct ipc_channel;
@@ -158,6 +183,7 @@ int ipc_send_spawn(
 int ipc_send_exited(struct ipc_channel *channel, const struct ipc_exited *exited);
 int ipc_send_files_get(struct ipc_channel *channel, uint32_t index);
 int ipc_send_file(struct ipc_channel *channel, const struct ipc_file *file, int fd); /* fd -1: none */
+int ipc_send_listener_state(struct ipc_channel *channel, const struct ipc_listener_state *state);
 
 /* ---- typed decode: 0, or -EPROTO if the payload is not exactly one valid message ---- */
 
@@ -185,5 +211,7 @@ int ipc_decode_spawn(const struct ipc_frame *frame, struct ipc_spawn *out);
 int ipc_decode_exited(const struct ipc_frame *frame, struct ipc_exited *out);
 int ipc_decode_files_get(const struct ipc_frame *frame, uint32_t *index);
 int ipc_decode_file(const struct ipc_frame *frame, struct ipc_file *out, struct ipc_storage *storage);
+int ipc_decode_listener_state(
+	const struct ipc_frame *frame, struct ipc_listener_state *out, struct ipc_storage *storage);
 
 #endif

@@ -6,6 +6,7 @@ src_ipc_libipc_a_SOURCES = \
 	src/ipc/frame.c \
 	src/ipc/message_proc.c \
 	src/ipc/message_relay.c \
+	src/ipc/message_state.c \
 	src/ipc/message_sync.c \
 	src/ipc/options.c \
 	src/ipc/types.c \

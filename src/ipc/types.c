@@ -10,6 +10,8 @@
 #define BACKEND_BYTES (IPC_ADDR_PORT_BYTES + 2)
 #define RELAY_PORTAL_BYTES (IPC_ADDR_PORT_BYTES + 1)
 #define RELAY_BACKEND_BYTES (IPC_ADDR_PORT_BYTES + 6)
+#define UNCLAIMED_BYTES (IPC_ADDR_PORT_BYTES + 4)
+#define BACKEND_SLOT_BYTES (IPC_ADDR_PORT_BYTES + 4)
 #define RANGES_BYTES (4 + PLAN_MAX_SOURCE_RANGES * IPC_PREFIX_BYTES)
 
 static const struct ipc_type_info type_infos[IPC_TYPES] = {
@@ -28,6 +30,9 @@ static const struct ipc_type_info type_infos[IPC_TYPES] = {
 	[IPC_SPAWN] = {"spawn", 1, IPC_MAX_FDS, 5},
 	[IPC_EXITED] = {"exited", 0, 0, 9},
 	[IPC_FILES_GET] = {"files-get", 0, 0, 4},
+	[IPC_LISTENER_STATE] = {"listener-state", 0, 0,
+		TEXT_BYTES(PLAN_MAX_KEY_BYTES) + 8 + IPC_ADDR_PORT_BYTES + 4 +
+			PLAN_MAX_PORTALS *UNCLAIMED_BYTES + 4 + PLAN_MAX_BACKENDS *BACKEND_SLOT_BYTES},
 	[IPC_FILE] = {"file", 0, 1, TEXT_BYTES(IPC_MAX_NAME_BYTES) + 4},
 };
 

@@ -50,6 +50,7 @@ static void decode_stored(const struct ipc_frame *frame)
 {
 	struct ipc_relay_listener listener;
 	struct ipc_relay_backends backends;
+	struct ipc_listener_state state;
 	struct ipc_storage storage;
 	struct ipc_file file;
 	const char *key;
@@ -66,6 +67,14 @@ static void decode_stored(const struct ipc_frame *frame)
 	if (ipc_decode_relay_backends(frame, &backends, &storage) == 0) {
 		for (size_t i = 0; i < backends.backend_count; i++)
 			addr_is_any(&backends.backends[i].at.addr);
+	}
+	ipc_storage_free(&storage);
+	if (ipc_decode_listener_state(frame, &state, &storage) == 0) {
+		must(strlen(state.id) > 0 && state.error <= 0);
+		for (size_t i = 0; i < state.unclaimed_count; i++)
+			must(state.unclaimed[i].error <= 0);
+		for (size_t i = 0; i < state.backend_count; i++)
+			addr_is_any(&state.backends[i].at.addr);
 	}
 	ipc_storage_free(&storage);
 	if (ipc_decode_file(frame, &file, &storage) == 0)

@@ -123,6 +123,21 @@ static int send_file_end(struct ipc_channel *channel)
 	return ipc_send_file(channel, &(struct ipc_file){.name = "", .error = -2}, -1);
 }
 
+static int send_listener_state(struct ipc_channel *channel)
+{
+	struct ipc_unclaimed unclaimed = {some_v4, -98};
+	struct ipc_backend_slot backend = {some_v6, 3};
+
+	return ipc_send_listener_state(
+		channel, &(struct ipc_listener_state){.id = "default/web:http#external",
+				 .slot = 5,
+				 .proxy = some_v4,
+				 .unclaimed = &unclaimed,
+				 .unclaimed_count = 1,
+				 .backends = &backend,
+				 .backend_count = 1});
+}
+
 struct seed {
 	const char *name;
 	int (*send)(struct ipc_channel *channel);
@@ -143,6 +158,7 @@ static const struct seed seeds[] = {
 	{"files-get", send_files_get},
 	{"file", send_file},
 	{"file-end", send_file_end},
+	{"listener-state", send_listener_state},
 };
 #define SEEDS (sizeof(seeds) / sizeof(seeds[0]))
 

@@ -235,6 +235,38 @@ static void test_relay_backends_may_be_none(void **state)
 	ipc_storage_free(&storage);
 }
 
+static void test_listener_state_round_trip(void **state)
+{
+	struct fixture *f = *state;
+	struct ipc_unclaimed unclaimed = {at_of("0.0.0.0", 30080), -EADDRINUSE};
+	struct ipc_backend_slot backends[] = {
+		{at_of("10.0.0.7", 8080), 4}, {at_of("fd00::7", 1), UINT32_MAX}};
+	struct ipc_listener_state in = {.id = "default/web:http#v6",
+					  .slot = 9,
+					  .error = -EMFILE,
+					  .proxy = at_of("0.0.0.0", 41234),
+					  .unclaimed = &unclaimed,
+					  .unclaimed_count = 1,
+					  .backends = backends,
+					  .backend_count = 2},
+				  out;
+	struct ipc_storage storage;
+
+	assert_int_equal(
+		ipc_decode_listener_state(
+			pass(f, ipc_send_listener_state(f->from, &in), IPC_LISTENER_STATE), &out, &storage),
+		0);
+	assert_string_equal(out.id, in.id);
+	assert_true(out.slot == 9 && out.error == -EMFILE && addr_port_equal(&out.proxy, &in.proxy));
+	assert_int_equal(out.unclaimed_count, 1);
+	assert_true(addr_port_equal(&out.unclaimed[0].at, &unclaimed.at));
+	assert_int_equal(out.unclaimed[0].error, -EADDRINUSE);
+	assert_int_equal(out.backend_count, 2);
+	assert_true(addr_port_equal(&out.backends[1].at, &backends[1].at));
+	assert_true(out.backends[0].slot == 4 && out.backends[1].slot == UINT32_MAX);
+	ipc_storage_free(&storage);
+}
+
 static void test_relay_close_round_trip(void **state)
 {
 	struct fixture *f = *state;
@@ -341,6 +373,7 @@ static int decode(const struct ipc_frame *frame)
 		struct ipc_spawn spawn;
 		struct ipc_exited exited;
 		struct ipc_file file;
+		struct ipc_listener_state state;
 		uint32_t number;
 		const char *key;
 	} out;
@@ -380,6 +413,9 @@ static int decode(const struct ipc_frame *frame)
 		break;
 	case IPC_FILE:
 		rc = ipc_decode_file(frame, &out.file, &storage);
+		break;
+	case IPC_LISTENER_STATE:
+		rc = ipc_decode_listener_state(frame, &out.state, &storage);
 		break;
 	case IPC_TYPES:
 		break;
@@ -426,6 +462,9 @@ static const struct sample samples[] = {
 	{IPC_EXITED, 0, BYTES(IPC_ROLE_RELAY, 0, 0, 0, 1, 0, 0, 0, 9)},
 	{IPC_FILES_GET, 0, BYTES(0, 0, 0, 1)},
 	{IPC_FILE, 1, BYTES(0, 1, 'a', 0, 0, 0, 0)},
+	{IPC_LISTENER_STATE, 0, BYTES(0, 3, 'a', '/', 'b', 0, 0, 0, 7, 0, 0, 0, 0, MAPPED(0, 0, 0, 0), 0x9c, 0x40,
+		0, 0, 0, 1, MAPPED(10, 0, 0, 1), 0, 80, 0xff, 0xff, 0xff, 0x9e,
+		0, 0, 0, 1, MAPPED(10, 0, 0, 2), 0x1f, 0x90, 0, 0, 0, 3)},
 };
 /* clang-format on */
 #define SAMPLES (sizeof(samples) / sizeof(samples[0]))
@@ -644,6 +683,7 @@ int main(void)
 		CHANNEL_TEST(test_relay_listener_round_trip),
 		CHANNEL_TEST(test_relay_backends_round_trip),
 		CHANNEL_TEST(test_relay_backends_may_be_none),
+		CHANNEL_TEST(test_listener_state_round_trip),
 		CHANNEL_TEST(test_relay_close_round_trip),
 		CHANNEL_TEST(test_spawn_round_trip),
 		CHANNEL_TEST(test_exited_round_trip),
