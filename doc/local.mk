@@ -5,6 +5,7 @@ dist_doc_DATA += \
 	doc/ANNOTATIONS.md \
 	doc/ARCHITECTURE.md \
 	doc/HACKING.md \
+	doc/METRICS.md \
 	doc/THREATS.md
 # README is a link to README.md.
 EXTRA_DIST += \

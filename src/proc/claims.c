@@ -10,6 +10,7 @@ struct round {
 	struct listen_claims *claims;
 	struct table *table;
 	const struct addresses *addresses;
+	const struct claims_listener *listener;
 	size_t failed;
 	bool changed;
 };
@@ -100,6 +101,7 @@ static void claim_of(struct round *round, struct table_entry *entry, size_t i)
 	entry->claim_errors[i] = rc;
 	round->changed = true;
 	report(entry, portal, rc);
+	round->listener->changed(round->listener->context, entry);
 }
 
 static void claim_all(struct round *round, bool node_ports)
@@ -112,10 +114,10 @@ static void claim_all(struct round *round, bool node_ports)
 	}
 }
 
-size_t claims_update(
-	struct listen_claims *claims, struct table *table, const struct addresses *addresses, bool *changed)
+size_t claims_update(struct listen_claims *claims, struct table *table, const struct addresses *addresses,
+	const struct claims_listener *listener, bool *changed)
 {
-	struct round round = {.claims = claims, .table = table, .addresses = addresses};
+	struct round round = {.claims = claims, .table = table, .addresses = addresses, .listener = listener};
 
 	listen_claims_begin(claims);
 	/* First those that cover others. */

@@ -9,11 +9,17 @@
 #include "proc/addresses.h"
 #include "proc/table.h"
 
+/* Somebody who wants to know whose portals have changed. */
+struct claims_listener {
+	void (*changed)(void *context, const struct table_entry *entry);
+	void *context;
+};
+
 /* Claims what the open listeners' portals need: NodePorts at the addresses that they may have, and external
  * and load-balancer addresses that the node has. Notes in the entries which portals can't have their port
  * (logged when that changes). Returns how many those are; *changed tells whether they are others than
- * before. */
-size_t claims_update(
-	struct listen_claims *claims, struct table *table, const struct addresses *addresses, bool *changed);
+ * before, and listener is called for each entry whose they are. */
+size_t claims_update(struct listen_claims *claims, struct table *table, const struct addresses *addresses,
+	const struct claims_listener *listener, bool *changed);
 
 #endif

@@ -12,7 +12,7 @@
  * stand together. */
 static const struct config_field kube_proxy_fields[] = {
 	{"bindAddress", CONFIG_TEXT, "bind-address", "0.0.0.0", 0, NULL},
-	{"bindAddressHardFail", CONFIG_BOOL, NULL, NULL, 0, NULL},
+	{"bindAddressHardFail", CONFIG_BOOL, "bind-address-hard-fail", "false", 0, NULL},
 	{"clientConnection.acceptContentTypes", CONFIG_TEXT, NULL, NULL, 0, NULL},
 	{"clientConnection.burst", CONFIG_INT, "kube-api-burst", "10", ZERO, NULL},
 	{"clientConnection.contentType", CONFIG_TEXT, "kube-api-content-type",
@@ -36,7 +36,7 @@ static const struct config_field kube_proxy_fields[] = {
 	{"detectLocalMode", CONFIG_TEXT, "detect-local-mode", "", 0, NULL},
 	{"enableProfiling", CONFIG_BOOL, NULL, NULL, 0, NULL},
 	{"featureGates", CONFIG_BOOLS, "feature-gates", "", 0, NULL},
-	{"healthzBindAddress", CONFIG_TEXT, NULL, NULL, LIVE, NULL},
+	{"healthzBindAddress", CONFIG_TEXT, "healthz-bind-address", "0.0.0.0:10256", LIVE, NULL},
 	{"hostnameOverride", CONFIG_TEXT, "hostname-override", NULL, LIVE | LINE, NULL},
 	{"iptables.localhostNodePorts", CONFIG_BOOL, "iptables-localhost-nodeports", "true", 0, NULL},
 	{"iptables.masqueradeAll", CONFIG_BOOL, "masquerade-all", "false", 0, NULL},
@@ -59,7 +59,7 @@ static const struct config_field kube_proxy_fields[] = {
 	{"logging.options", CONFIG_ANY, NULL, NULL, 0, NULL},
 	{"logging.verbosity", CONFIG_INT, "v", "0", LIVE | LINE, NULL},
 	{"logging.vmodule", CONFIG_ANY, NULL, NULL, 0, NULL},
-	{"metricsBindAddress", CONFIG_TEXT, NULL, NULL, LIVE, NULL},
+	{"metricsBindAddress", CONFIG_TEXT, "metrics-bind-address", "127.0.0.1:10249", LIVE, NULL},
 	{"mode", CONFIG_TEXT, "proxy-mode", "userspace", 0, NULL},
 	{"nftables.masqueradeAll", CONFIG_BOOL, NULL, NULL, 0, NULL},
 	{"nftables.masqueradeBit", CONFIG_INT, NULL, NULL, 0, NULL},
@@ -80,6 +80,7 @@ static const struct config_field portald_fields[] = {
 	{"iptablesVariant", CONFIG_TEXT, "iptables-variant", "auto", 0, NULL},
 	{"keepRules", CONFIG_BOOL, "keep-rules", "false", LIVE, NULL},
 	{"manifests", CONFIG_TEXTS, "manifests", NULL, CONFIG_REPEATED, NULL},
+	{"metricsMaxSeries", CONFIG_INT, "metrics-max-series", "20000", LIVE, NULL},
 	{"relays", CONFIG_INT, "relays", NULL, 0, NULL},
 	{"scheduler", CONFIG_TEXT, "scheduler", "rr", LIVE, NULL},
 	{"serviceClusterIPRange", CONFIG_TEXT, "service-cluster-ip-range", "10.96.0.0/12,fd00:10:96::/112",
@@ -101,8 +102,8 @@ const struct config_kind config_kinds[] = {
 	{.kind = NULL},
 };
 
-const char *const config_line_only[] = {"cleanup", "config", "foreground", "help", "init-only", "output",
-	"rules", "version", "write-config-to", NULL};
+const char *const config_line_only[] = {"cleanup", "config", "foreground", "healthz-port", "help",
+	"init-only", "metrics-port", "output", "rules", "version", "write-config-to", NULL};
 
 const struct config_field *config_field_of_flag(const char *flag)
 {

@@ -14,8 +14,10 @@
 #include "portald/admin.h"
 #include "portald/log.h"
 #include "portald/mem.h"
+#include "portald/stats.h"
 #include "proc/link.h"
 #include "proc/manifests.h"
+#include "proc/report.h"
 
 /* A change is taken up when the files have been quiet this long: a copy of many files is one reload. */
 #define SETTLE_MS 50
@@ -31,7 +33,9 @@ struct control {
 	struct link supervisor;
 	struct ipc_channel *files;
 	struct event *changed, *settle, *poll;
-	struct admin *admin;
+	struct stats *stats;
+	struct report *report;
+	struct admin *admin;        /* the report's */
 	struct manifests manifests; /* as of the last load */
 	bool loaded;
 	struct model_snapshot *snapshot; /* the last good one */
@@ -65,10 +69,12 @@ static void send_change(void *context, enum plan_change kind, const struct plan_
 	struct ipc_channel *channel = control->supervisor.channel;
 	int rc;
 
-	if (kind == PLAN_REMOVED)
+	if (kind == PLAN_REMOVED) {
+		report_forget(control->report, listener->id);
 		rc = ipc_send_listener_del(channel, listener->id);
-	else
+	} else {
 		rc = ipc_send_listener_put(channel, listener);
+	}
 	if (rc < 0) {
 		log_error(
 			"cannot send a listener", log_str("service", listener->key), log_errno("error", -rc));
@@ -91,9 +97,12 @@ static void send_plan_take(struct control *control, struct plan *plan, bool erro
 	link_sent(&control->supervisor, rc);
 	if (rc < 0)
 		control_stop(control, 1);
+	report_set_plan(control->report, plan);
+	admin_sync_queued(control->admin);
 	plan_free(control->plan);
 	control->plan = plan;
 	if (partial) {
+		report_set_plan(control->report, NULL);
 		plan_free(plan);
 		control->plan = NULL;
 	}
@@ -215,9 +224,13 @@ static int on_frame(void *context, struct ipc_frame *frame)
 	struct control *control = context;
 	struct ipc_sync_done done;
 
+	if (frame->type == IPC_LISTENER_STATE)
+		return report_take_state(control->report, frame);
 	if (frame->type != IPC_SYNC_DONE || ipc_decode_sync_done(frame, &done) < 0)
 		return -EPROTO;
-	admin_set_healthy(control->admin, done.error == 0);
+	/* Of an older plan, success says nothing: a newer one is on its way. */
+	if (done.error < 0 || done.generation == control->generation)
+		admin_sync_done(control->admin, done.error, 0);
 	log_v(2, "the supervisor has it in force", log_int("generation", (int64_t)done.generation),
 		log_int("failed", done.failed));
 	return 0;
@@ -230,14 +243,14 @@ static void on_down(void *context, int error)
 
 static const struct link_handlers supervisor_handlers = {.frame = on_frame, .down = on_down};
 
-static void control_open(struct control *control)
+/* Returns 0, or -EADDRNOTAVAIL if an address can't be had that must be. */
+static int control_open(struct control *control)
 {
 	const struct control_setup *setup = control->setup;
 	int poll_ms = setup->inotify_fd >= 0 ? POLL_MS : POLL_ALONE_MS;
 	struct timeval interval = {.tv_sec = poll_ms / 1000};
 
 	control->base = event_base_new();
-	control->admin = admin_new(control->base);
 	control->files = ipc_channel_new(setup->files_fd);
 	link_open(&control->supervisor, control->base, setup->channel_fd, &supervisor_handlers, control);
 	control->settle = event_new(control->base, -1, 0, on_settled, control);
@@ -248,6 +261,13 @@ static void control_open(struct control *control)
 			control->base, setup->inotify_fd, EV_READ | EV_PERSIST, on_changed, control);
 		event_add(control->changed, NULL);
 	}
+	if (setup->stats_fd >= 0)
+		control->stats = stats_map(setup->stats_fd, 0);
+	control->report = report_new(control->base, setup->options, control->stats);
+	if (!control->report)
+		return -EADDRNOTAVAIL;
+	control->admin = report_admin(control->report);
+	return 0;
 }
 
 static void control_close(struct control *control)
@@ -261,18 +281,23 @@ static void control_close(struct control *control)
 	manifests_free(&control->manifests);
 	model_snapshot_unref(control->snapshot);
 	plan_free(control->plan);
-	admin_free(control->admin);
+	report_free(control->report);
+	stats_unmap(control->stats);
 	event_base_free(control->base);
 	if (control->setup->inotify_fd >= 0)
 		close(control->setup->inotify_fd);
+	if (control->setup->stats_fd >= 0)
+		close(control->setup->stats_fd);
 }
 
 int control_run(const struct control_setup *setup)
 {
 	struct control control = {.setup = setup};
 
-	control_open(&control);
-	load(&control);
+	if (control_open(&control) < 0)
+		control.exit_code = CONTROL_EXIT_BIND;
+	else
+		load(&control);
 	if (control.exit_code == 0)
 		event_base_dispatch(control.base);
 	control_close(&control);

@@ -9,10 +9,14 @@
 /* The exit code by which control tells that --strict found errors at the first start. */
 #define CONTROL_EXIT_STRICT 3
 
+/* ... and that --bind-address-hard-fail was given and an address can't be had. */
+#define CONTROL_EXIT_BIND 4
+
 struct control_setup {
 	const struct options *options;
 	int channel_fd; /* to the supervisor */
 	int files_fd;   /* to the starter, which opens the manifests */
+	int stats_fd;   /* the shared counters, for reading; -1: none */
 	int inotify_fd; /* tells of changes; -1: poll */
 	bool first;     /* not a restart: --strict applies */
 };

@@ -22,7 +22,7 @@ struct flag_group {
 };
 
 extern const struct flag_group flags_source, flags_service, flags_steering, flags_process, flags_output;
-extern const struct flag_group flags_conntrack, flags_config;
+extern const struct flag_group flags_conntrack, flags_config, flags_admin;
 extern const struct flag_group flags_ignored; /* values are checked, and then nothing is done with them */
 
 /* The groups in the order of --help; NULL after the last one. */

@@ -20,6 +20,7 @@ src_proc_libproc_a_SOURCES = \
 	src/proc/control.c \
 	src/proc/control.h \
 	src/proc/flags.h \
+	src/proc/flags_admin.c \
 	src/proc/flags_config.c \
 	src/proc/flags_conntrack.c \
 	src/proc/flags_ignored.c \
@@ -43,6 +44,8 @@ src_proc_libproc_a_SOURCES = \
 	src/proc/proc.c \
 	src/proc/records.c \
 	src/proc/records.h \
+	src/proc/report.c \
+	src/proc/report.h \
 	src/proc/settings.c \
 	src/proc/settings.h \
 	src/proc/show.c \
@@ -61,6 +64,8 @@ src_proc_libproc_a_SOURCES = \
 	src/proc/title.h \
 	src/proc/value.c \
 	src/proc/value.h \
+	src/proc/vitals.c \
+	src/proc/vitals.h \
 	src/proc/words.c \
 	src/proc/words.h
 

@@ -23,11 +23,15 @@
 /* As kube-proxy's: a node without its proxy is of little use, so the proxy is the last to be ended. */
 #define OOM_SCORE_ADJ (-999)
 
+/* Some megabytes of text: a scrape that a Prometheus takes every few seconds. */
+#define MAX_SERIES 20000
+
 static const struct flag_group *const groups[] = {
 	&flags_source,
 	&flags_service,
 	&flags_steering,
 	&flags_conntrack,
+	&flags_admin,
 	&flags_process,
 	&flags_config,
 	&flags_output,
@@ -103,6 +107,9 @@ void options_init(struct options *options)
 	*options = (struct options){
 		.command = OPTIONS_DAEMON,
 		.bind_addr = addr_any(ADDR_V4),
+		.health_port = -1,
+		.metrics_port = -1,
+		.max_series = MAX_SERIES,
 		.relay_count = (uint32_t)(cpu_count < LISTEN_MAX_RELAYS ? cpu_count : LISTEN_MAX_RELAYS),
 	};
 	source_options_init(&options->source);

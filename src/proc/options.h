@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "portald/addr.h"
+#include "portald/admin.h"
 #include "portald/listen.h"
 #include "portald/log.h"
 #include "portald/plan.h"
@@ -29,6 +30,13 @@ enum options_steering { OPTIONS_STEERING_IPTABLES, OPTIONS_STEERING_NONE };
 
 /* The most CIDR blocks in --nodeport-addresses. */
 #define OPTIONS_MAX_NODE_PORT_RANGES 32
+
+/* An address that may be given without a port, or as "" for none. */
+struct options_at {
+	bool given, on;
+	struct addr addr;
+	int port; /* -1: not given */
+};
 
 struct options {
 	enum options_command command;
@@ -73,6 +81,12 @@ struct options {
 	bool node_port_primary; /* instead of ranges */
 	struct addr bind_addr;  /* for its own family; see options_bind_addr() */
 
+	/* flags_admin.c; see options_health_at() */
+	struct options_at health, metrics;
+	int health_port, metrics_port; /* deprecated; -1: not given */
+	bool bind_hard_fail;
+	size_t max_series;
+
 	/* flags_process.c */
 	uint32_t relay_count;
 	const char *user; /* NULL: the default one */
@@ -102,6 +116,10 @@ void options_init(struct options *options);
 /* Where the listeners of a family bind: --bind-address if it is of that family; else loopback with
  * --steering=none, and "any" without. */
 struct addr options_bind_addr(const struct options *options, enum addr_family family);
+
+/* Where health and metrics are served, if at all. */
+struct admin_at options_health_at(const struct options *options);
+struct admin_at options_metrics_at(const struct options *options);
 
 /* What the plan is told of the node; strings are borrowed from options. */
 struct plan_facts options_facts(const struct options *options);

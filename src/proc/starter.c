@@ -150,6 +150,10 @@ static int control_main(const struct starter *starter, const struct birth *birth
 		.first = birth->index == 0,
 	};
 
+	/* Without /proc there is no such descriptor, and control does without the counters. */
+	setup.stats_fd = stats_open_readonly(birth->stats_fd);
+	if (setup.stats_fd < 0)
+		log_warning("no counters in the metrics", log_errno("error", -setup.stats_fd));
 	close(birth->stats_fd);
 	if (give_up_privilege(starter) < 0)
 		return 1;

@@ -26,6 +26,7 @@
 #include "proc/records.h"
 #include "proc/table.h"
 #include "proc/tell.h"
+#include "proc/vitals.h"
 
 /* For one run of a firewall tool, which waits up to 5 s for the xtables lock. */
 #define TOOL_TIMEOUT_MS 20000
@@ -52,6 +53,7 @@ struct supervisor {
 	struct addresses addresses;
 	struct addresses_watch *watch;
 	struct notify *notify;
+	struct vitals *vitals;
 	bool syncing; /* between SYNC_BEGIN and SYNC_END */
 	struct ipc_sync sync;
 	struct staged *staged;
@@ -113,6 +115,14 @@ static void tell_control_done(struct supervisor *supervisor, int error)
 		link_sent(link, ipc_send_sync_done(link->channel, &done));
 }
 
+/* What became of a listener: at its portals, and in the counters. */
+static void tell_control_state(void *context, const struct table_entry *entry)
+{
+	struct supervisor *supervisor = context;
+
+	tell_state(children_control(supervisor->children), entry);
+}
+
 static void start_command(struct supervisor *supervisor)
 {
 	pid_t pid = command_start(supervisor->options->run_command);
@@ -171,6 +181,7 @@ static void try_again_later(struct supervisor *supervisor)
 /* Returns true if other portals than before are open at other addresses. */
 static bool update_claims(struct supervisor *supervisor)
 {
+	struct claims_listener listener = {.changed = tell_control_state, .context = supervisor};
 	struct addresses fresh, *old = &supervisor->addresses;
 	bool changed;
 	int rc;
@@ -180,7 +191,8 @@ static bool update_claims(struct supervisor *supervisor)
 	rc = addresses_load(&fresh, supervisor->options);
 	if (rc < 0)
 		log_warning("cannot list the node's addresses", log_errno("error", -rc));
-	supervisor->unclaimed = claims_update(supervisor->claims, supervisor->table, &fresh, &changed);
+	supervisor->unclaimed =
+		claims_update(supervisor->claims, supervisor->table, &fresh, &listener, &changed);
 	changed |= fresh.range_count != old->range_count ||
 		   memcmp(fresh.ranges, old->ranges, sizeof(fresh.ranges)) != 0;
 	addresses_free(old);
@@ -207,6 +219,7 @@ static void apply_rules(struct supervisor *supervisor)
 static void on_opened(void *context, struct table_entry *entry)
 {
 	tell_relays(context, entry, TABLE_FRONT | TABLE_BACKENDS);
+	tell_control_state(context, entry);
 }
 
 /* Opens what could not be opened and claims what could not be claimed. Returns true if that changes rules. */
@@ -267,8 +280,10 @@ static void apply_staged(struct supervisor *supervisor, struct staged *staged)
 	}
 	entry = table_put_take(supervisor->table, staged->put, &change);
 	staged->put = NULL;
-	if (entry)
-		tell_relays(supervisor, entry, change);
+	if (!entry)
+		return;
+	tell_relays(supervisor, entry, change);
+	tell_control_state(supervisor, entry);
 }
 
 static void apply_sync(struct supervisor *supervisor)
@@ -378,7 +393,8 @@ static void on_child_gone(void *context, enum ipc_role role, uint32_t index, int
 		return;
 	}
 	discard_staged(supervisor);
-	if (!supervisor->ready && WIFEXITED(status) && WEXITSTATUS(status) == CONTROL_EXIT_STRICT)
+	if (!supervisor->ready && WIFEXITED(status) &&
+		(WEXITSTATUS(status) == CONTROL_EXIT_STRICT || WEXITSTATUS(status) == CONTROL_EXIT_BIND))
 		supervisor_stop(supervisor, 1);
 }
 
@@ -483,6 +499,7 @@ static int supervisor_open(struct supervisor *supervisor)
 	supervisor->children = children_new(supervisor->base, supervisor->setup->starter_fd,
 		supervisor->setup->stats_fd, supervisor->options->relay_count, &child_handlers, supervisor);
 	supervisor->notify = notify_new(supervisor->base, supervisor->setup->notify, is_well, supervisor);
+	supervisor->vitals = vitals_new(supervisor->base, supervisor->stats);
 	supervisor->reopen = event_new(supervisor->base, -1, 0, on_reopen, supervisor);
 	add_signal(supervisor, 0, SIGTERM, on_terminate);
 	add_signal(supervisor, 1, SIGINT, on_terminate);
@@ -510,6 +527,7 @@ static void supervisor_close(struct supervisor *supervisor)
 	addresses_free(&supervisor->addresses);
 	addresses_watch_free(supervisor->watch);
 	notify_free(supervisor->notify);
+	vitals_free(supervisor->vitals);
 	discard_staged(supervisor);
 	free(supervisor->staged);
 	if (supervisor->reopen)

@@ -116,6 +116,7 @@ static int entry_open(struct table *table, struct table_entry *entry)
 		table->setup.relay_count, table->setup.seed++);
 
 	entry->open = rc == 0;
+	entry->open_error = rc;
 	if (rc < 0)
 		log_error("cannot open a listener", log_str("service", entry->record->id),
 			log_errno("error", -rc));

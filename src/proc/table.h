@@ -21,6 +21,7 @@ struct table_entry {
 	int *claim_errors;            /* parallel to record->portals: 0, or why the port can't be had */
 	struct listen_socket socket;
 	bool open;                /* socket is in use */
+	int open_error;           /* 0, or why the listener could not be opened */
 	bool kept;                /* put since table_unmark_all() */
 	struct table_entry *next; /* in the list of retired ones */
 };

@@ -1,4 +1,4 @@
-/* Owns the messages that make table entries known to relays. Runs in the supervisor. */
+/* Owns the messages that make table entries known to relays and to control. Runs in the supervisor. */
 #include "proc/tell.h"
 
 #include <stdlib.h>
@@ -59,4 +59,36 @@ void tell_of_entry(
 		tell_listener(link, relay, entry, steered);
 	if (change & TABLE_BACKENDS)
 		tell_backends(link, entry);
+}
+
+void tell_state(struct link *link, const struct table_entry *entry)
+{
+	const struct plan_listener *record = entry->record;
+	struct ipc_unclaimed *unclaimed;
+	struct ipc_backend_slot *backends;
+	struct ipc_listener_state state = {
+		.id = record->id,
+		.slot = entry->slot,
+		.error = entry->open_error,
+		.backend_count = record->backend_count,
+	};
+
+	if (!link_is_up(link))
+		return;
+	state.unclaimed = unclaimed = mem_calloc(record->portal_count, sizeof(*unclaimed));
+	state.backends = backends = mem_calloc(record->backend_count, sizeof(*backends));
+	state.proxy.addr = addr_any(record->family);
+	if (entry->open)
+		state.proxy = entry->socket.at;
+	for (size_t i = 0; i < record->portal_count; i++) {
+		if (entry->claim_errors[i] < 0)
+			unclaimed[state.unclaimed_count++] = (struct ipc_unclaimed){
+				.at = record->portals[i].at, .error = entry->claim_errors[i]};
+	}
+	for (size_t i = 0; i < record->backend_count; i++)
+		backends[i] = (struct ipc_backend_slot){
+			.at = record->backends[i].at, .slot = entry->backend_slots[i]};
+	link_sent(link, ipc_send_listener_state(link->channel, &state));
+	free(unclaimed);
+	free(backends);
 }

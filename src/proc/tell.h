@@ -1,4 +1,4 @@
-/* What the supervisor tells a relay of a listener. */
+/* What the supervisor tells a relay, and control, of a listener. */
 #ifndef PROC_TELL_H
 #define PROC_TELL_H
 
@@ -13,5 +13,8 @@
  * backends. steered: connections have come through rules, so their destination is to be checked. */
 void tell_of_entry(
 	struct link *link, uint32_t relay, const struct table_entry *entry, unsigned change, bool steered);
+
+/* Tells control what became of the entry, if the link is up. */
+void tell_state(struct link *link, const struct table_entry *entry);
 
 #endif

@@ -1,0 +1,159 @@
+/* Owns the servers of the health and the metrics address, and of the status socket. Runs in control. */
+#include <errno.h>
+#include <event2/buffer.h>
+#include <event2/http.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "admin/admin_private.h"
+#include "admin/text.h"
+#include "portald/log.h"
+#include "portald/mem.h"
+
+/* A server, open or to be opened. */
+struct face {
+	struct face *next;
+	struct admin *admin;
+	const char *what; /* for log lines */
+	struct addr_port at;
+	void (*set_paths)(struct face *face);
+	struct evhttp *http; /* NULL while the address can't be had */
+};
+
+/* ---- the metrics address ---- */
+
+static void answer_text(struct evhttp_request *request, const char *text)
+{
+	evbuffer_add_printf(evhttp_request_get_output_buffer(request), "%s", text);
+	server_answer(request, HTTP_OK, "text/plain; charset=utf-8");
+}
+
+static void answer_ok(struct evhttp_request *request, void *context)
+{
+	(void)context;
+	answer_text(request, "ok");
+}
+
+static void answer_proxy_mode(struct evhttp_request *request, void *context)
+{
+	const struct admin *admin = context;
+
+	answer_text(request, admin->options.proxy_mode);
+}
+
+static void answer_metrics(struct evhttp_request *request, void *context)
+{
+	metrics_print(context, evhttp_request_get_output_buffer(request));
+	server_answer(request, HTTP_OK, TEXT_CONTENT_TYPE);
+}
+
+static void answer_configz(struct evhttp_request *request, void *context)
+{
+	const struct admin *admin = context;
+	char *text = admin->options.configz(admin->options.context);
+
+	evbuffer_add_printf(evhttp_request_get_output_buffer(request), "%s", text);
+	free(text);
+	server_answer(request, HTTP_OK, "application/json");
+}
+
+static void set_metrics_paths(struct face *face)
+{
+	evhttp_set_cb(face->http, "/metrics", answer_metrics, face->admin);
+	evhttp_set_cb(face->http, "/healthz", answer_ok, face->admin);
+	evhttp_set_cb(face->http, "/proxyMode", answer_proxy_mode, face->admin);
+	if (face->admin->options.configz)
+		evhttp_set_cb(face->http, "/configz", answer_configz, face->admin);
+}
+
+static void set_health_paths(struct face *face)
+{
+	evhttp_set_cb(face->http, "/healthz", health_healthz, face->admin);
+	evhttp_set_cb(face->http, "/livez", health_livez, face->admin);
+	evhttp_set_cb(face->http, "/readyz", health_readyz, face->admin);
+}
+
+/* ---- all of them ---- */
+
+static int face_open(struct face *face)
+{
+	struct evhttp *http = server_new(face->admin->base);
+	int rc = http ? server_listen(http, &face->at) : -ENOMEM;
+
+	if (rc < 0) {
+		log_error("cannot serve", log_str("what", face->what), log_addr_port("address", &face->at),
+			log_errno("error", -rc));
+		if (http)
+			evhttp_free(http);
+		return rc;
+	}
+	face->http = http;
+	face->set_paths(face);
+	return 0;
+}
+
+bool faces_open(struct admin *admin)
+{
+	bool missing = false;
+
+	for (struct face *face = admin->faces; face; face = face->next) {
+		if (!face->http)
+			face_open(face);
+		missing |= !face->http;
+	}
+	return missing;
+}
+
+static struct face *face_add(struct admin *admin, const char *what, const struct addr_port *at)
+{
+	struct face *face = mem_calloc(1, sizeof(*face));
+
+	*face = (struct face){.next = admin->faces, .admin = admin, .what = what, .at = *at};
+	admin->faces = face;
+	return face;
+}
+
+int admin_serve(struct admin *admin)
+{
+	const struct admin_options *options = &admin->options;
+	int rc = 0;
+
+	if (options->health.on)
+		face_add(admin, "health", &options->health.at)->set_paths = set_health_paths;
+	if (options->metrics.on)
+		face_add(admin, "metrics", &options->metrics.at)->set_paths = set_metrics_paths;
+	for (struct face *face = admin->faces; options->bind_hard_fail && face && rc == 0; face = face->next)
+		rc = face->http ? 0 : face_open(face);
+	if (rc == 0)
+		admin_open_missing(admin);
+	return rc;
+}
+
+int admin_serve_socket(struct admin *admin, int fd,
+	void (*handle)(struct evhttp_request *request, void *context), void *context)
+{
+	struct evhttp *http = server_new(admin->base);
+	struct addr_port nowhere = {.port = 0};
+
+	if (!http || evhttp_accept_socket(http, fd) < 0) {
+		if (http)
+			evhttp_free(http);
+		close(fd);
+		return -ENOMEM;
+	}
+	evhttp_set_gencb(http, handle, context);
+	face_add(admin, "status", &nowhere)->http = http;
+	return 0;
+}
+
+void faces_free(struct admin *admin)
+{
+	while (admin->faces) {
+		struct face *face = admin->faces;
+
+		admin->faces = face->next;
+		if (face->http)
+			evhttp_free(face->http);
+		free(face);
+	}
+}

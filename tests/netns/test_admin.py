@@ -1,0 +1,225 @@
+"""Health and metrics as probes, load balancers and Prometheus see them."""
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+
+import daemon
+import manifests as objects
+import peers
+import pytest
+import scrape
+import wait
+
+WEB = {"namespace": "default", "service": "web", "port": "http"}
+TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+ \+0000 UTC m=\+\d+\.\d+")
+
+# A name that the checker would have otherwise, but kube-proxy has it.
+EXCUSED = re.compile(r"kubeproxy_sync_proxy_rules_iptables_total ")
+
+
+def reachable(namespace, at):
+    try:
+        namespace.connect(at).close()
+        return True
+    except ConnectionRefusedError:
+        return False
+
+
+# ---- where it is served ----
+
+def test_health_is_told_to_everybody_and_metrics_to_the_node_only(lab, web, portald):
+    portald()
+    for standpoint, at in ((lab.client, "10.1.0.1:10256"), (lab.client, "[fd00:1::1]:10256"),
+                           (lab.outside, "10.2.0.1:10256"), (lab.node, "[::1]:10256")):
+        for path in ("/healthz", "/livez", "/readyz"):
+            assert scrape.get(standpoint, at, path)[0] == 200
+    assert scrape.get(lab.node, "127.0.0.1:10249", "/healthz")[2] == "ok"
+    assert scrape.get(lab.node, "127.0.0.1:10249", "/proxyMode")[2] == "userspace"
+    assert not reachable(lab.client, "10.1.0.1:10249")
+
+
+def test_the_body_of_healthz_is_kube_proxys(lab, web, portald):
+    portald()
+    _, headers, body = scrape.get(lab.node, "127.0.0.1:10256", "/healthz")
+    assert headers["Content-Type"] == "application/json"
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    answer = json.loads(body)
+    assert set(answer) == {"lastUpdated", "currentTime", "nodeEligible"} and answer["nodeEligible"] is True
+    assert TIME.fullmatch(answer["lastUpdated"]) and TIME.fullmatch(answer["currentTime"])
+
+
+@pytest.mark.parametrize("flags", [
+    ("--healthz-bind-address=", "--metrics-bind-address="),
+    ("--healthz-bind-address=0.0.0.0:0", "--metrics-bind-address=127.0.0.1:0"),
+    ("--healthz-port=0", "--metrics-port=0")])
+def test_an_empty_address_or_port_zero_is_none(lab, web, portald, flags):
+    portald(*flags)
+    assert not reachable(lab.node, "127.0.0.1:10256")
+    assert not reachable(lab.node, "127.0.0.1:10249")
+
+
+def test_addresses_are_as_the_flags_say(lab, web, portald):
+    portald("--healthz-bind-address=127.0.0.1", "--healthz-port=9001", "--metrics-bind-address=[::]:9002")
+    assert scrape.get(lab.node, "127.0.0.1:9001", "/healthz")[0] == 200
+    assert not reachable(lab.client, "10.1.0.1:9001")
+    for at in ("10.1.0.1:9002", "[fd00:1::1]:9002"):
+        assert scrape.get(lab.client, at, "/metrics")[0] == 200, "a wildcard is of both families"
+
+
+def test_what_is_no_nodes_daemon_serves_nothing_unasked(host, manifests, start_portald):
+    manifests.web(["127.0.0.1"])
+    start_portald(host, manifests.path, "--steering=none")
+    assert not reachable(host, "127.0.0.1:10256") and not reachable(host, "127.0.0.1:10249")
+
+
+def test_without_rules_it_serves_what_was_asked_for(host, manifests, start_portald):
+    manifests.web(["127.0.0.1"])
+    start_portald(host, manifests.path, "--steering=none", "--metrics-bind-address=127.0.0.1")
+    assert not reachable(host, "127.0.0.1:10256")
+    assert scrape.get(host, "127.0.0.1:10249", "/healthz")[0] == 200
+
+
+def test_an_address_in_use_is_tried_again(lab, web, portald):
+    with lab.node.listen("0.0.0.0:10256"):
+        running = portald()
+        running.wait_log("cannot serve")
+    wait.until(lambda: reachable(lab.node, "127.0.0.1:10256"), 20, "the port that is free now")
+
+
+def test_an_address_in_use_is_the_end_if_asked(lab, web, manifests, binary, workdir):
+    with lab.node.listen("0.0.0.0:10256"):
+        running = daemon.Portald(binary, lab.node, workdir / "log")
+        running.spawn("-f", str(manifests.path), "--bind-address-hard-fail")
+        assert running.exit_code() == 1
+    assert "cannot serve" in running.log()
+    running.finish()
+
+
+def test_healthz_fails_while_rules_cannot_be_changed(lab, web, manifests, workdir, portald):
+    tools, broken = workdir / "tools", workdir / "broken"
+    tools.mkdir()
+    for name in ("iptables-nft-restore", "iptables-restore"):
+        path = tools / name
+        path.write_text(f'#!/bin/sh\ntest -e {broken} && exit 4\nexec /usr/sbin/{name} "$@"\n',
+                        encoding="ascii")
+        path.chmod(0o755)
+    portald("--iptables-sync-period=1s",
+            wrapper=["env", f"PATH={tools}:/usr/sbin:/usr/bin:/sbin:/bin"])
+
+    def status(path="/healthz"):
+        return scrape.get(lab.node, "127.0.0.1:10256", path)[0]
+
+    assert status() == 200
+    broken.touch()
+    manifests.write("more.yaml", objects.service("more", "10.96.0.11"),
+                    objects.endpoints("more", [lab.pods[0].address]))
+    wait.until(lambda: status() == 503, 20, "/healthz to fail")
+    assert status("/livez") == 503
+    assert status("/readyz") == 200, "the last good state is in force"
+    assert scrape.metrics(lab.node).sum("kubeproxy_sync_proxy_rules_iptables_restore_failures_total") >= 1
+    broken.unlink()
+    wait.until(lambda: status() == 200, 45, "/healthz to be well again")
+
+
+# ---- metrics ----
+
+def test_metrics_are_valid(lab, web, portald):
+    if not shutil.which("promtool"):
+        pytest.skip("needs promtool (Debian: prometheus)")
+    portald()
+    peers.fetch(lab.client, "10.96.0.10:80")
+    text = scrape.metrics(lab.node).text
+    checked = subprocess.run(["promtool", "check", "metrics"], input=text, text=True, timeout=30,
+                             capture_output=True, check=False)
+    findings = [line for line in (checked.stdout + checked.stderr).splitlines() if not EXCUSED.match(line)]
+    assert not findings
+
+
+def test_connections_are_counted_by_service_and_backend(lab, web, portald):
+    portald()
+    for _ in range(6):
+        peers.fetch(lab.client, "10.96.0.10:80")
+
+    def settled():
+        metrics = scrape.metrics(lab.node)
+        return metrics if metrics.sum("portald_connections_active", **WEB) == 0 else None
+
+    metrics = wait.until(settled, what="all connections to end")
+    assert metrics.sum("portald_connections_total", **WEB) == 6
+    assert metrics.sum("portald_sent_bytes_total", **WEB) == 6 * len("pod1")
+    assert metrics.sum("portald_connect_duration_seconds_count", **WEB) == 6
+    assert metrics.sum("portald_backends", **WEB) == 3
+    for pod in lab.pods:
+        backend = WEB | {"backend": f"{pod.address}:8080"}
+        assert metrics.sum("portald_backend_connections_total", **backend) == 2
+        assert metrics.sum("portald_backend_sent_bytes_total", **backend) == 2 * len("pod1")
+    for name in ("control", "supervisor", "relay"):
+        assert metrics.sum("portald_process_cpu_seconds_total", process=name) >= 0
+        assert metrics.sum("portald_process_resident_memory_bytes", process=name) > 0
+    assert metrics.sum("portald_process_open_fds", process="relay", index="0") > 0
+    assert metrics.sum("portald_process_open_fds", process="supervisor") > 0
+    assert metrics.sum("kubeproxy_sync_proxy_rules_last_timestamp_seconds") > 1e9
+
+
+def test_a_failed_backend_is_counted_and_set_aside(lab, serve, manifests, portald):
+    serve(lab.pods[0], f"{lab.pods[0].address}:8080", peers.identity("pod1"))
+    manifests.web(pod.address for pod in lab.pods[:2])
+    portald()
+    for _ in range(4):
+        assert peers.fetch(lab.client, "10.96.0.10:80") == "pod1"
+    metrics = scrape.metrics(lab.node)
+    dead = WEB | {"backend": f"{lab.pods[1].address}:8080"}
+    assert metrics.sum("portald_failures_total", reason="refused", **WEB) >= 1
+    assert metrics.sum("portald_connect_retries_total", **WEB) >= 1
+    assert metrics.sum("portald_backends_set_aside", **WEB) == 1
+    assert metrics.sum("portald_backend_set_aside", **dead) == 1
+    assert metrics.sum("portald_backend_failures_total", **dead) >= 1
+
+
+def test_counters_outlive_control(lab, web, portald):
+    running = portald()
+    for _ in range(3):
+        peers.fetch(lab.client, "10.96.0.10:80")
+    running.kill_role("control")
+
+    def counted():
+        try:
+            metrics = scrape.metrics(lab.node)
+        except ConnectionError:
+            return False
+        return (metrics.sum("portald_connections_total", **WEB) == 3
+                and metrics.sum("portald_backend_connections_total", **WEB) == 3)
+
+    wait.until(counted, 20, "the counters of before, at the same Service")
+
+
+def test_many_series_are_left_out_in_steps(lab, web, manifests, portald):
+    portald("--metrics-max-series=40")
+    peers.fetch(lab.client, "10.96.0.10:80")
+    metrics = scrape.metrics(lab.node)
+    assert metrics.sum("portald_connections_total", **WEB) == 1
+    assert metrics.sum("portald_backend_connections_total") is None
+    assert metrics.sum("portald_metrics_omitted_series") > 0
+
+
+def test_no_series_by_service_if_none_are_wanted(lab, web, portald):
+    portald("--metrics-max-series=0")
+    peers.fetch(lab.client, "10.96.0.10:80")
+    metrics = scrape.metrics(lab.node)
+    assert metrics.sum("portald_connections_total", **WEB) is None
+    assert metrics.sum("portald_connections_total") == 1
+    assert metrics.sum("portald_connect_duration_seconds_count") == 1
+
+
+def test_a_stopped_relay_does_not_hold_up_the_answers(lab, web, portald):
+    running = portald("--relays=1")
+    pid = running.relays()["relay 0"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        assert scrape.get(lab.node, "127.0.0.1:10256", "/healthz")[0] == 200
+        assert scrape.metrics(lab.node).sum("portald_connections_total", **WEB) == 0
+    finally:
+        os.kill(pid, signal.SIGCONT)
