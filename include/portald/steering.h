@@ -66,11 +66,16 @@ struct steering_saved {
 };
 
 /* Text for `iptables-restore --noflush` (or ip6tables-restore): one transaction that makes our chains hold
- * exactly the rules of that family, and puts our jumps where they belong if saved shows that they are
- * missing, doubled or misplaced. Foreign rules are not named. saved is that family's; NULL: as on a machine
- * without any rules. The caller frees the text. */
+ * exactly the rules of that family, and puts our jumps where they belong: of both what saved shows to be
+ * missing, doubled, misplaced or otherwise wrong; "" if nothing is. Foreign rules are not named. saved is
+ * that family's; NULL: as on a machine without any rules. The caller frees the text. */
 char *steering_iptables_render(
 	const struct steering_rules *rules, enum addr_family family, const struct steering_saved *saved);
+
+/* The same from what is in force for certain: the lines that make now of was, "" if none. NULL if rendering
+ * all anew is the better way: where more than the rules differ, or very many go. */
+char *steering_iptables_render_change(
+	const struct steering_rules *was, const struct steering_rules *now, enum addr_family family);
 
 /* Text that removes our jumps and chains, and only those that saved shows; "" if there are none. It is the
  * same in both families. The caller frees it. */
@@ -119,6 +124,10 @@ void steering_audit(struct steering *steering);
 
 /* True if what steering_apply() was given last is not in force yet, and synced() will tell. */
 bool steering_is_behind(const struct steering *steering);
+
+/* How many rules were refused when all were tried last; *detail quotes the tool about the newest of them,
+ * until the next pass (NULL if none). */
+size_t steering_refused(const struct steering *steering, const char **detail);
 
 /* Removes everything of ours, synchronously, for `portald cleanup` and the end of the supervisor: of every
  * back end, our routes too. Idempotent. Returns 0 or a negative errno (logged). */

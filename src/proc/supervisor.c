@@ -222,6 +222,15 @@ static void on_opened(void *context, struct table_entry *entry)
 	tell_control_state(context, entry);
 }
 
+/* Where only endpoints have changed, no rule is touched; but what was asked for before must be in force. */
+static void rules_stay(struct supervisor *supervisor)
+{
+	if (supervisor->steering && steering_is_behind(supervisor->steering))
+		return;
+	in_force(supervisor);
+	tell_control_done(supervisor, 0);
+}
+
 /* Opens what could not be opened and claims what could not be claimed. Returns true if that changes rules. */
 static bool retry(struct supervisor *supervisor)
 {
@@ -267,7 +276,8 @@ static void stage(struct supervisor *supervisor, struct staged staged)
 	supervisor->staged[supervisor->staged_count++] = staged;
 }
 
-static void apply_staged(struct supervisor *supervisor, struct staged *staged)
+/* Returns true if rules may have to change. */
+static bool apply_staged(struct supervisor *supervisor, struct staged *staged)
 {
 	struct table_entry *entry;
 	unsigned change;
@@ -276,28 +286,35 @@ static void apply_staged(struct supervisor *supervisor, struct staged *staged)
 		entry = table_find(supervisor->table, staged->del);
 		if (entry)
 			table_retire(supervisor->table, entry);
-		return;
+		return entry != NULL;
 	}
 	entry = table_put_take(supervisor->table, staged->put, &change);
 	staged->put = NULL;
 	if (!entry)
-		return;
+		return true;
 	tell_relays(supervisor, entry, change);
 	tell_control_state(supervisor, entry);
+	return change & TABLE_FRONT;
 }
 
 static void apply_sync(struct supervisor *supervisor)
 {
+	/* Nothing was asked for before the first plan, not even that there be nothing. */
+	bool changed = !supervisor->ready;
+
 	if (supervisor->sync.full)
 		table_unmark_all(supervisor->table);
 	for (size_t i = 0; i < supervisor->staged_count; i++)
-		apply_staged(supervisor, &supervisor->staged[i]);
+		changed |= apply_staged(supervisor, &supervisor->staged[i]);
 	if (supervisor->sync.full)
-		table_retire_unkept(supervisor->table);
+		changed |= table_retire_unkept(supervisor->table) > 0;
 	supervisor->applied = supervisor->sync.generation;
 	discard_staged(supervisor);
-	retry(supervisor);
-	apply_rules(supervisor);
+	changed |= retry(supervisor);
+	if (changed)
+		apply_rules(supervisor);
+	else
+		rules_stay(supervisor);
 }
 
 static int take_sync(struct supervisor *supervisor, const struct ipc_frame *frame)

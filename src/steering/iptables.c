@@ -28,11 +28,13 @@
 
 #include "portald/steering.h"
 #include "steering/iptables_private.h"
+#include "steering/lines.h"
 #include "steering/text.h"
 
-enum table { TABLE_NAT, TABLE_FILTER, TABLES };
-
-static const char *const table_names[TABLES] = {[TABLE_NAT] = "nat", [TABLE_FILTER] = "filter"};
+static const char *const table_names[IPTABLES_TABLES] = {
+	[IPTABLES_NAT] = "nat",
+	[IPTABLES_FILTER] = "filter",
+};
 
 #define PORTALS_COMMENT "handle ClusterIPs; NOTE: this must be before the NodePort rules"
 #define NODEPORT_COMMENT "handle service NodePorts; NOTE: this must be the last rule in the chain"
@@ -47,19 +49,19 @@ static const char *const table_names[TABLES] = {[TABLE_NAT] = "nat", [TABLE_FILT
 
 /* A chain of ours. */
 struct chain {
-	enum table table;
+	enum iptables_table table;
 	struct iptables_chain chain;
 	const char *froms[MAX_FROMS]; /* the built-in chains with a jump to it */
 };
 
 static const struct chain chains[] = {
-	{TABLE_NAT, {"KUBE-PORTALS-CONTAINER", CONTENT_PORTALS, PLAN_SCOPE_ARRIVING}, {"PREROUTING"}},
-	{TABLE_NAT, {"KUBE-PORTALS-HOST", CONTENT_PORTALS, PLAN_SCOPE_HOST}, {"OUTPUT"}},
-	{TABLE_NAT, {"KUBE-NODEPORT-CONTAINER", CONTENT_NODE_PORTS, PLAN_SCOPE_ARRIVING}, {"PREROUTING"}},
-	{TABLE_NAT, {"KUBE-NODEPORT-HOST", CONTENT_NODE_PORTS, PLAN_SCOPE_HOST}, {"OUTPUT"}},
-	{TABLE_FILTER, {NON_LOCAL_CHAIN, CONTENT_ACCEPT, PLAN_SCOPE_ALL}, {"INPUT"}},
-	{TABLE_FILTER, {REJECT_CHAIN, CONTENT_REFUSED, PLAN_SCOPE_ARRIVING}, {"INPUT", "FORWARD"}},
-	{TABLE_FILTER, {REJECT_CHAIN "-HOST", CONTENT_REFUSED, PLAN_SCOPE_HOST}, {"OUTPUT"}},
+	{IPTABLES_NAT, {"KUBE-PORTALS-CONTAINER", CONTENT_PORTALS, PLAN_SCOPE_ARRIVING}, {"PREROUTING"}},
+	{IPTABLES_NAT, {"KUBE-PORTALS-HOST", CONTENT_PORTALS, PLAN_SCOPE_HOST}, {"OUTPUT"}},
+	{IPTABLES_NAT, {"KUBE-NODEPORT-CONTAINER", CONTENT_NODE_PORTS, PLAN_SCOPE_ARRIVING}, {"PREROUTING"}},
+	{IPTABLES_NAT, {"KUBE-NODEPORT-HOST", CONTENT_NODE_PORTS, PLAN_SCOPE_HOST}, {"OUTPUT"}},
+	{IPTABLES_FILTER, {NON_LOCAL_CHAIN, CONTENT_ACCEPT, PLAN_SCOPE_ALL}, {"INPUT"}},
+	{IPTABLES_FILTER, {REJECT_CHAIN, CONTENT_REFUSED, PLAN_SCOPE_ARRIVING}, {"INPUT", "FORWARD"}},
+	{IPTABLES_FILTER, {REJECT_CHAIN "-HOST", CONTENT_REFUSED, PLAN_SCOPE_HOST}, {"OUTPUT"}},
 };
 #define CHAINS (sizeof(chains) / sizeof(chains[0]))
 
@@ -91,7 +93,7 @@ static struct iptables_jump jump_to(const struct chain *chain, const char *from)
 }
 
 /* Calls change for each jump of the table. */
-static void for_each_jump(struct text *out, enum table table, const char *saved,
+static void for_each_jump(struct text *out, enum iptables_table table, const char *saved,
 	void (*change)(struct text *out, const struct iptables_jump *jump, const char *saved))
 {
 	for (size_t i = 0; i < CHAINS; i++) {
@@ -103,28 +105,78 @@ static void for_each_jump(struct text *out, enum table table, const char *saved,
 	}
 }
 
-static const char *saved_table(const struct steering_saved *saved, enum table table)
+static const char *saved_table(const struct steering_saved *saved, enum iptables_table table)
 {
-	const char *text = !saved ? NULL : table == TABLE_NAT ? saved->nat : saved->filter;
+	const char *text = !saved ? NULL : table == IPTABLES_NAT ? saved->nat : saved->filter;
 
 	return text ? text : "";
 }
 
-static void render_table(struct text *out, enum table table, const struct steering_rules *rules,
+/* ---- all ---- */
+
+/* The part's lines, which the caller frees. */
+static char *chain_text(const struct iptables_chain *chain, const struct steering_rules *rules,
+	enum addr_family family, enum iptables_part part)
+{
+	struct text out = {.bytes = NULL};
+
+	iptables_render_chain(&out, chain, rules, family, part);
+	return text_take(&out);
+}
+
+/* True if the chain holds those lines and no others. */
+static bool chain_is_right(const char *saved, const char *name, const char *first, const char *last)
+{
+	struct lines found = {.count = 0}, wanted = {.count = 0};
+	size_t first_count;
+	bool right;
+
+	iptables_saved_chain(&found, saved, name);
+	lines_add_text(&wanted, first);
+	first_count = wanted.count;
+	lines_add_text(&wanted, last);
+	right = found.count == wanted.count &&
+		lines_same_set(found.list, first_count, wanted.list, first_count) &&
+		lines_same_set(found.list + first_count, found.count - first_count, wanted.list + first_count,
+			wanted.count - first_count);
+	lines_fini(&found);
+	lines_fini(&wanted);
+	return right && iptables_chain_exists(saved, name);
+}
+
+/* Naming a chain empties it, or creates it: that comes before everything else in the table. */
+static void render_chain(struct text *names, struct text *lines, const struct iptables_chain *chain,
+	const struct steering_rules *rules, const char *saved, enum addr_family family)
+{
+	char *first = chain_text(chain, rules, family, PART_FIRST);
+	char *last = chain_text(chain, rules, family, PART_LAST);
+
+	if (!chain_is_right(saved, chain->name, first, last)) {
+		text_printf(names, ":%s - [0:0]\n", chain->name);
+		text_add(lines, first, strlen(first));
+		text_add(lines, last, strlen(last));
+	}
+	free(first);
+	free(last);
+}
+
+static void render_table(struct text *out, enum iptables_table table, const struct steering_rules *rules,
 	const char *saved, enum addr_family family)
 {
-	text_printf(out, "*%s\n", table_names[table]);
-	/* Naming a chain empties it, or creates it. */
+	struct text names = {.bytes = NULL}, lines = {.bytes = NULL};
+	char *text;
+
 	for (size_t i = 0; i < CHAINS; i++) {
 		if (chains[i].table == table)
-			text_printf(out, ":%s - [0:0]\n", chains[i].chain.name);
+			render_chain(&names, &lines, &chains[i].chain, rules, saved, family);
 	}
-	for_each_jump(out, table, saved, iptables_jump_repair);
-	for (size_t i = 0; i < CHAINS; i++) {
-		if (chains[i].table == table)
-			iptables_render_chain(out, &chains[i].chain, rules, family);
-	}
-	text_printf(out, "COMMIT\n");
+	for_each_jump(&names, table, saved, iptables_jump_repair);
+	text_add(&names, lines.bytes ? lines.bytes : "", lines.length);
+	free(text_take(&lines));
+	text = text_take(&names);
+	if (text[0])
+		text_printf(out, "*%s\n%sCOMMIT\n", table_names[table], text);
+	free(text);
 }
 
 char *steering_iptables_render(
@@ -132,9 +184,40 @@ char *steering_iptables_render(
 {
 	struct text out = {.bytes = NULL};
 
-	for (enum table table = TABLE_NAT; table < TABLES; table++)
+	for (enum iptables_table table = IPTABLES_NAT; table < IPTABLES_TABLES; table++)
 		render_table(&out, table, rules, saved_table(saved, table), family);
 	return text_take(&out);
+}
+
+/* ---- for the difference ---- */
+
+const struct iptables_chain *iptables_next_chain(enum iptables_table table, size_t *position)
+{
+	while (*position < CHAINS) {
+		const struct chain *chain = &chains[(*position)++];
+
+		if (chain->table == table)
+			return &chain->chain;
+	}
+	return NULL;
+}
+
+const char *iptables_table_name(enum iptables_table table)
+{
+	return table_names[table];
+}
+
+bool iptables_is_rule_of_ours(const struct span *line)
+{
+	struct span rest = *line, word;
+
+	if (!span_next_word(&rest, &word) || !span_is(&word, "-A") || !span_next_word(&rest, &word))
+		return false;
+	for (size_t i = 0; i < CHAINS; i++) {
+		if (span_is(&word, chains[i].chain.name))
+			return true;
+	}
+	return false;
 }
 
 /* ---- cleanup ---- */
@@ -151,7 +234,7 @@ static void cleanup_chain(struct text *out, const struct chain *chain, const cha
 		text_printf(out, "-X %s\n", name);
 }
 
-static void cleanup_table(struct text *out, enum table table, const char *saved)
+static void cleanup_table(struct text *out, enum iptables_table table, const char *saved)
 {
 	struct text body = {.bytes = NULL};
 	char *lines;
@@ -171,7 +254,7 @@ char *steering_iptables_render_cleanup(const struct steering_saved *saved)
 {
 	struct text out = {.bytes = NULL};
 
-	for (enum table table = TABLE_NAT; table < TABLES; table++)
+	for (enum iptables_table table = IPTABLES_NAT; table < IPTABLES_TABLES; table++)
 		cleanup_table(&out, table, saved_table(saved, table));
 	return text_take(&out);
 }

@@ -23,6 +23,8 @@ struct backend {
 	struct sync *sync;                /* in flight; NULL: none */
 	const struct steering_rules *was; /* of the pass in flight */
 	const struct steering_rules *now;
+	bool corrected;
+	bool has_v6;      /* the kernel has its tables */
 	bool v6_unseen;   /* ip6tables may hold rules of ours */
 	bool v6_used;     /* it has had portals in this run */
 	bool v6_reported; /* that there is no ip6tables */
@@ -45,19 +47,36 @@ static void finish(struct backend *backend, int error, const char *detail)
 {
 	sync_free(backend->sync);
 	backend->sync = NULL;
-	backend->events->done(backend->events->context, error, detail, false);
+	backend->events->done(backend->events->context, error, detail, backend->corrected);
+}
+
+static void on_refused(void *context, const struct steering_rule *rule, const char *detail)
+{
+	struct backend *backend = context;
+
+	backend->events->refused(backend->events->context, rule, detail);
+}
+
+/* Where nothing of the family was wanted before, its chains may not be there. */
+static const struct steering_rules *was_of(const struct backend *backend, enum addr_family family)
+{
+	if (!backend->was || family == ADDR_V4)
+		return backend->was;
+	return backend->has_v6 && steering_rules_have(backend->was, ADDR_V6) ? backend->was : NULL;
 }
 
 static void start_sync(struct backend *backend, enum addr_family family, const struct steering_rules *rules,
-	void (*done)(void *context, int error, const char *detail))
+	void (*done)(void *context, int error, const char *detail, bool corrected))
 {
 	backend->sync = sync_start(&(struct sync_job){
 		.base = backend->base,
 		.tools = &backend->tools,
 		.family = family,
+		.was = rules ? was_of(backend, family) : NULL,
 		.rules = rules,
 		.timeout_ms = backend->options->tool_timeout_ms,
 		.done = done,
+		.refused = backend->events->refused ? on_refused : NULL,
 		.context = backend,
 	});
 	if (!backend->sync)
@@ -73,10 +92,12 @@ static void report_no_v6(struct backend *backend, const char *detail)
 	log_error("no ip6tables: Services are not reached at IPv6 addresses", log_str("detail", detail));
 }
 
-static void on_v6_synced(void *context, int error, const char *detail)
+static void on_v6_synced(void *context, int error, const char *detail, bool corrected)
 {
 	struct backend *backend = context;
 
+	backend->corrected |= corrected;
+	backend->has_v6 = error == 0;
 	if (error == -EOPNOTSUPP) {
 		report_no_v6(backend, detail);
 		error = 0;
@@ -88,12 +109,13 @@ static void on_v6_synced(void *context, int error, const char *detail)
 	finish(backend, error, error < 0 ? detail : NULL);
 }
 
-static void on_v4_synced(void *context, int error, const char *detail)
+static void on_v4_synced(void *context, int error, const char *detail, bool corrected)
 {
 	struct backend *backend = context;
 	bool wanted = steering_rules_have(backend->now, ADDR_V6) || backend->v6_used;
 	bool there = backend->tools.v6.save != NULL;
 
+	backend->corrected |= corrected;
 	if (error == 0 && wanted && !there)
 		report_no_v6(backend, "the tools are not installed");
 	/* Without IPv6 Services ip6tables gets no chains, and loses those that an earlier run has left. But
@@ -112,6 +134,7 @@ static void iptables_start(
 {
 	backend->was = was;
 	backend->now = now;
+	backend->corrected = false;
 	start_sync(backend, ADDR_V4, now, on_v4_synced);
 }
 
@@ -149,10 +172,11 @@ struct cleanup {
 	char *detail;
 };
 
-static void on_cleaned(void *context, int error, const char *detail)
+static void on_cleaned(void *context, int error, const char *detail, bool corrected)
 {
 	struct cleanup *cleanup = context;
 
+	(void)corrected;
 	cleanup->error = error;
 	cleanup->detail = mem_strdup(detail);
 }

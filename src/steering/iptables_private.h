@@ -6,6 +6,8 @@
 
 #include "portald/steering.h"
 
+struct lines;
+struct span;
 struct text;
 
 enum jump_place { JUMP_FIRST, JUMP_LAST };
@@ -47,8 +49,34 @@ struct iptables_chain {
 	enum plan_scope scope; /* whose traffic passes it: ARRIVING or HOST */
 };
 
-/* Adds the chain's rules for one family, the more specific ones first. */
+/* The order of a chain's rules matters only between these two. */
+enum iptables_part {
+	PART_FIRST, /* what is more specific: for arriving traffic, or that of the host */
+	PART_LAST,
+};
+
+/* Adds a part of the chain's rules for one family. */
 void iptables_render_chain(struct text *out, const struct iptables_chain *chain,
-	const struct steering_rules *rules, enum addr_family family);
+	const struct steering_rules *rules, enum addr_family family, enum iptables_part part);
+
+/* Adds the lines of the saved text that append to the chain. */
+void iptables_saved_chain(struct lines *lines, const char *saved, const char *chain);
+
+/* True if the line appends to a chain of ours. */
+bool iptables_is_rule_of_ours(const struct span *line);
+
+/* A range of rules that one chain's lines are made from. */
+struct iptables_range {
+	size_t first, end;
+};
+
+/* Where two sets differ: all before and behind is the same in both. Listeners are not cut in two. */
+void iptables_difference(const struct steering_rules *was, const struct steering_rules *now,
+	struct iptables_range *was_range, struct iptables_range *now_range);
+
+/* The chains of ours in one table, in the order in which they are written: calls each(). */
+enum iptables_table { IPTABLES_NAT, IPTABLES_FILTER, IPTABLES_TABLES };
+const struct iptables_chain *iptables_next_chain(enum iptables_table table, size_t *position);
+const char *iptables_table_name(enum iptables_table table);
 
 #endif

@@ -170,15 +170,15 @@ static void render_listeners(struct rendering *rendering, bool (*wanted)(const s
 	void (*add)(struct rendering *rendering, const struct steering_rule *rule))
 {
 	const struct steering_rules *rules = rendering->rules;
-	uint16_t last = 0;
+	const struct steering_rule *last = NULL;
 
 	for (size_t i = 0; i < rules->count; i++) {
 		const struct steering_rule *rule = &rules->rules[i];
 
-		if (rule->proxy_port == last || addr_family(&rule->portal.at.addr) != rendering->family ||
-			!wanted(rule))
+		if ((last && rule->proxy_port == last->proxy_port && rule->proto == last->proto) ||
+			addr_family(&rule->portal.at.addr) != rendering->family || !wanted(rule))
 			continue;
-		last = rule->proxy_port;
+		last = rule;
 		add(rendering, rule);
 	}
 }
@@ -208,7 +208,7 @@ static void render_portals(struct rendering *rendering, enum plan_scope scope)
 }
 
 void iptables_render_chain(struct text *out, const struct iptables_chain *chain,
-	const struct steering_rules *rules, enum addr_family family)
+	const struct steering_rules *rules, enum addr_family family, enum iptables_part part)
 {
 	/* A bind address binds one family; the other one is not restricted. */
 	bool bound = addr_family(&rules->bind_addr) == family;
@@ -221,11 +221,15 @@ void iptables_render_chain(struct text *out, const struct iptables_chain *chain,
 	};
 
 	if (chain->content == CONTENT_ACCEPT) {
-		render_listeners(&rendering, wants_accept, add_accept);
+		if (part == PART_LAST)
+			render_listeners(&rendering, wants_accept, add_accept);
+		return;
+	}
+	if (part == PART_LAST) {
+		render_portals(&rendering, PLAN_SCOPE_ALL);
 		return;
 	}
 	if (chain->content == CONTENT_REFUSED && chain->scope == PLAN_SCOPE_ARRIVING)
 		render_listeners(&rendering, wants_guard, add_guard);
 	render_portals(&rendering, chain->scope);
-	render_portals(&rendering, PLAN_SCOPE_ALL);
 }

@@ -2,7 +2,11 @@ noinst_LIBRARIES += src/steering/libsteering.a
 src_steering_libsteering_a_CFLAGS = $(AM_CFLAGS) $(LIBEVENT_CFLAGS) $(MNL_CFLAGS) $(CONNTRACK_CFLAGS)
 src_steering_libsteering_a_SOURCES = \
 	include/portald/steering.h \
+	src/steering/attempt.c \
+	src/steering/attempt.h \
 	src/steering/backend.h \
+	src/steering/bisect.c \
+	src/steering/bisect.h \
 	src/steering/conntrack.c \
 	src/steering/conntrack.h \
 	src/steering/conntrack_index.c \
@@ -10,8 +14,11 @@ src_steering_libsteering_a_SOURCES = \
 	src/steering/host.h \
 	src/steering/iptables.c \
 	src/steering/iptables_backend.c \
+	src/steering/iptables_change.c \
 	src/steering/iptables_private.h \
 	src/steering/iptables_rule.c \
+	src/steering/lines.c \
+	src/steering/lines.h \
 	src/steering/pace.c \
 	src/steering/pace.h \
 	src/steering/route.c \

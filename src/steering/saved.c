@@ -5,52 +5,8 @@
 
 #include "portald/mem.h"
 #include "steering/iptables_private.h"
+#include "steering/lines.h"
 #include "steering/text.h"
-
-/* A part of a saved text. */
-struct span {
-	const char *start;
-	size_t length;
-};
-
-/* Takes the next line (without its end) off *rest; false at the end. */
-static bool next_line(const char **rest, struct span *line)
-{
-	const char *end;
-
-	if (!**rest)
-		return false;
-	end = strchrnul(*rest, '\n');
-	*line = (struct span){*rest, (size_t)(end - *rest)};
-	*rest = *end ? end + 1 : end;
-	return true;
-}
-
-/* Takes the next word, a quoted one as a whole, off *rest; false at the end. */
-static bool next_word(struct span *rest, struct span *word)
-{
-	size_t start = 0, end;
-	bool quoted = false;
-
-	while (start < rest->length && rest->start[start] == ' ')
-		start++;
-	for (end = start; end < rest->length && (quoted || rest->start[end] != ' '); end++) {
-		if (rest->start[end] == '\\')
-			end++;
-		else if (rest->start[end] == '"')
-			quoted = !quoted;
-	}
-	if (end > rest->length)
-		end = rest->length;
-	*word = (struct span){rest->start + start, end - start};
-	*rest = (struct span){rest->start + end, rest->length - end};
-	return word->length > 0;
-}
-
-static bool span_is(const struct span *span, const char *text)
-{
-	return span->length == strlen(text) && memcmp(span->start, text, span->length) == 0;
-}
 
 /* True if the line appends to the chain; *rest is then what follows. */
 static bool line_appends(const struct span *line, const char *chain, struct span *rest)
@@ -58,7 +14,7 @@ static bool line_appends(const struct span *line, const char *chain, struct span
 	struct span word;
 
 	*rest = *line;
-	return next_word(rest, &word) && span_is(&word, "-A") && next_word(rest, &word) &&
+	return span_next_word(rest, &word) && span_is(&word, "-A") && span_next_word(rest, &word) &&
 	       span_is(&word, chain);
 }
 
@@ -67,8 +23,8 @@ static bool leads_to(struct span rest, const char *chain)
 {
 	struct span word;
 
-	while (next_word(&rest, &word)) {
-		if ((span_is(&word, "-j") || span_is(&word, "-g")) && next_word(&rest, &word) &&
+	while (span_next_word(&rest, &word)) {
+		if ((span_is(&word, "-j") || span_is(&word, "-g")) && span_next_word(&rest, &word) &&
 			span_is(&word, chain))
 			return true;
 	}
@@ -88,6 +44,16 @@ static bool span_is_comment(const struct span *span, const char *comment)
 	return same;
 }
 
+void iptables_saved_chain(struct lines *lines, const char *saved, const char *chain)
+{
+	struct span line, rest;
+
+	while (span_next_line(&saved, &line)) {
+		if (line_appends(&line, chain, &rest))
+			lines_add(lines, line);
+	}
+}
+
 /* What a jump's line may hold, as bits: each must be there once, in whatever order a version prints them. */
 enum part { PART_COMMENT = 1, PART_LOCAL = 2, PART_NEW = 4, PART_TARGET = 8 };
 
@@ -96,13 +62,13 @@ static unsigned eat_part(const struct span *word, struct span *rest, const struc
 {
 	struct span a = {0}, b = {0}, c = {0};
 
-	next_word(rest, &a);
+	span_next_word(rest, &a);
 	if (span_is(word, "-j"))
 		return span_is(&a, jump->to) ? PART_TARGET : 0;
 	if (!span_is(word, "-m"))
 		return 0;
-	next_word(rest, &b);
-	next_word(rest, &c);
+	span_next_word(rest, &b);
+	span_next_word(rest, &c);
 	if (span_is(&a, "comment") && span_is(&b, "--comment") && span_is_comment(&c, jump->comment))
 		return PART_COMMENT;
 	if (span_is(&a, "addrtype") && span_is(&b, "--dst-type") && span_is(&c, "LOCAL"))
@@ -120,7 +86,7 @@ static bool is_wanted_form(struct span rest, const struct iptables_jump *jump)
 	unsigned found = 0;
 	struct span word;
 
-	while (next_word(&rest, &word)) {
+	while (span_next_word(&rest, &word)) {
 		unsigned part = eat_part(&word, &rest, jump);
 
 		if (part == 0 || (found & part))
@@ -142,7 +108,7 @@ static struct standing jump_standing(const struct iptables_jump *jump, const cha
 	size_t position = 0;
 	struct span line, rest;
 
-	while (next_line(&saved, &line)) {
+	while (span_next_line(&saved, &line)) {
 		if (!line_appends(&line, jump->from, &rest))
 			continue;
 		if (jump->beside && leads_to(rest, jump->beside))
@@ -163,7 +129,7 @@ void iptables_jump_remove(struct text *out, const struct iptables_jump *jump, co
 {
 	struct span line, rest;
 
-	while (next_line(&saved, &line)) {
+	while (span_next_line(&saved, &line)) {
 		if (line_appends(&line, jump->from, &rest) && leads_to(rest, jump->to))
 			text_printf(out, "-D %s%.*s\n", jump->from, (int)rest.length, rest.start);
 	}
@@ -190,11 +156,11 @@ bool iptables_chain_exists(const char *saved, const char *chain)
 {
 	struct span line, word;
 
-	while (next_line(&saved, &line)) {
+	while (span_next_line(&saved, &line)) {
 		if (line.length > 0 && line.start[0] == ':') {
 			line.start++;
 			line.length--;
-			if (next_word(&line, &word) && span_is(&word, chain))
+			if (span_next_word(&line, &word) && span_is(&word, chain))
 				return true;
 		}
 	}
@@ -216,7 +182,7 @@ bool iptables_chain_used_elsewhere(const char *saved, const char *chain, const c
 {
 	struct span line;
 
-	while (next_line(&saved, &line)) {
+	while (span_next_line(&saved, &line)) {
 		if (line.length > 2 && memcmp(line.start, "-A", 2) == 0 && !line_is_in(&line, froms) &&
 			leads_to(line, chain))
 			return true;

@@ -46,6 +46,7 @@ struct steering {
 	struct steering_rules *in_flight; /* what the pass is about; NULL: none */
 	struct steering_rules *in_force;  /* what is believed to be; NULL: unknown */
 	struct steering_rules refused;    /* of the last pass that tried all; they own their keys */
+	char *refusal;                    /* what was said of the newest of them */
 	bool auditing;                    /* the pass is an audit */
 	bool audit_due;
 	struct conntrack *conntrack; /* NULL: the kernel has none, or the back end needs none */
@@ -108,6 +109,8 @@ static void on_refused(void *context, const struct steering_rule *rule, const ch
 	log_error("a rule was refused: the portal stays closed, and is tried again later",
 		log_str("service", rule->key), log_str("protocol", proto_name(rule->proto)),
 		log_addr_port("portal", &rule->portal.at), log_str("detail", detail));
+	free(steering->refusal);
+	steering->refusal = mem_strdup(detail);
 	steering_rules_add_portal(&steering->refused, &listener, &rule->portal, rule->proxy_port);
 }
 
@@ -315,6 +318,7 @@ void steering_free(struct steering *steering)
 	rules_unref(steering->in_flight);
 	rules_unref(steering->in_force);
 	refused_clear(&steering->refused);
+	free(steering->refusal);
 	free(steering->routed);
 	free(steering);
 }
@@ -332,6 +336,12 @@ void steering_apply(struct steering *steering, const struct steering_rules *rule
 bool steering_is_behind(const struct steering *steering)
 {
 	return steering->waiting || (steering->in_flight && !steering->auditing);
+}
+
+size_t steering_refused(const struct steering *steering, const char **detail)
+{
+	*detail = steering->refused.count > 0 ? steering->refusal : NULL;
+	return steering->refused.count;
 }
 
 /* ---- cleanup ---- */

@@ -1,11 +1,15 @@
 /* Owns one pass over the firewall of one family. Runs in the supervisor.
  *
  *     state        event           next
+ *     CHANGE       tool succeeded  DONE: done(0)
  *     SAVE_NAT     tool succeeded  SAVE_FILTER
- *     SAVE_FILTER  tool succeeded  RESTORE, or DONE if there is nothing to change
- *     RESTORE      tool succeeded  DONE: done(0)
+ *     SAVE_FILTER  tool succeeded  RESTORE
+ *     RESTORE      tool succeeded  DONE: done(0); SAVE_NAT if rules that were left aside are to be tried
+ *     RESTORE      tool failed     SAVE_NAT, to try again with fewer rules, if that may help (attempt.h)
  *     any          tool failed     DONE: done(error, what it said)
- */
+ *
+ * With `was` it begins with CHANGE, which is the difference to that; without, with SAVE_NAT. A tool isn't run
+ * if it would have nothing to do. */
 #include "steering/sync.h"
 
 #include <errno.h>
@@ -15,13 +19,17 @@
 
 #include "portald/log.h"
 #include "portald/mem.h"
+#include "steering/attempt.h"
 #include "steering/host.h"
 #include "steering/tool.h"
 
 /* How long a legacy tool waits for the lock of another one. */
 #define LOCK_WAIT_SECONDS "5"
 
-enum state { SAVE_NAT, SAVE_FILTER, RESTORE, DONE };
+/* How the tools say that they have waited in vain. */
+#define LOCK_WORDS "xtables lock"
+
+enum state { SAVE_NAT, SAVE_FILTER, RESTORE, CHANGE, DONE };
 
 struct sync {
 	struct sync_job job;
@@ -30,6 +38,9 @@ struct sync {
 	char *saved[2]; /* by SAVE_NAT and SAVE_FILTER */
 	char *text;     /* what goes to iptables-restore */
 	struct event *step_event;
+	bool restored; /* the kernel was given something */
+	bool trying;   /* rules were refused; attempt is valid */
+	struct attempt attempt;
 };
 
 static void step(struct sync *sync);
@@ -46,17 +57,6 @@ static unsigned long named_line(const char *said)
 	word += strlen("line");
 	word += strspn(word, ": ");
 	return strtoul(word, NULL, 10);
-}
-
-/* The line of text with that number, without its end. Returns its length, 0 if there is none. */
-static size_t text_line(const char *text, unsigned long number, const char **line)
-{
-	for (; number > 1 && text; number--) {
-		text = strchr(text, '\n');
-		text = text ? text + 1 : NULL;
-	}
-	*line = text;
-	return text && number == 1 ? strcspn(text, "\n") : 0;
 }
 
 /* What the tool said, as one line. The caller frees it. */
@@ -79,13 +79,32 @@ static const struct host_pair *tools_of(const struct sync *sync)
 	return host_pair(sync->job.tools, sync->job.family);
 }
 
+/* The line of what iptables-restore was given, by its number from 1 on. Returns its length, 0 if there is
+ * none. */
+static size_t given_line(const struct sync *sync, unsigned long number, const char **line)
+{
+	const char *text = sync->text;
+
+	for (; number > 1 && text; number--) {
+		text = strchr(text, '\n');
+		text = text ? text + 1 : NULL;
+	}
+	*line = text;
+	return text && number == 1 ? strcspn(text, "\n") : 0;
+}
+
+static bool gives_text(const struct sync *sync)
+{
+	return sync->state == RESTORE || sync->state == CHANGE;
+}
+
 /* The caller frees it. */
 static char *failure_text(const struct sync *sync, const struct tool_result *result)
 {
-	const char *path = sync->state == RESTORE ? tools_of(sync)->restore : tools_of(sync)->save;
+	const char *path = gives_text(sync) ? tools_of(sync)->restore : tools_of(sync)->save;
 	const char *line = NULL;
 	char *said = one_line(result->err), *text;
-	size_t length = sync->state == RESTORE ? text_line(sync->text, named_line(result->err), &line) : 0;
+	size_t length = gives_text(sync) ? given_line(sync, named_line(result->err), &line) : 0;
 
 	if (result->error == -ETIMEDOUT)
 		text = mem_printf(
@@ -101,15 +120,51 @@ static char *failure_text(const struct sync *sync, const struct tool_result *res
 	return text;
 }
 
+static bool lock_is_held(const struct tool_result *result)
+{
+	return result->error == -EIO && strstr(result->err, LOCK_WORDS) != NULL;
+}
+
 static void fail(struct sync *sync, const struct tool_result *result)
 {
 	char *detail = failure_text(sync, result);
 	/* Every kernel with iptables has IPv4's tables, but not every one has IPv6's. */
-	bool lacks_tables = sync->job.family == ADDR_V6 && sync->state != RESTORE && result->error == -EIO;
+	bool lacks_tables = sync->job.family == ADDR_V6 && !gives_text(sync) && result->error == -EIO;
+	bool busy = lock_is_held(result) && !sync->restored;
 
 	sync->state = DONE;
-	sync->job.done(sync->job.context, lacks_tables ? -EOPNOTSUPP : result->error, detail);
+	sync->job.done(sync->job.context,
+		lacks_tables ? -EOPNOTSUPP
+		: busy       ? -EBUSY
+			     : result->error,
+		detail, false);
 	free(detail);
+}
+
+/* A lock, a time limit or a tool that can't be run are no rule's fault. Returns true if it can go on without
+ * some. */
+static bool leave_out(struct sync *sync, const struct tool_result *result)
+{
+	const struct steering_saved saved = {sync->saved[SAVE_NAT], sync->saved[SAVE_FILTER]};
+	const struct steering_rule *refused = NULL;
+	const char *line;
+	char *detail;
+	bool helps;
+
+	if (sync->state != RESTORE || !sync->job.refused || result->error != -EIO || lock_is_held(result))
+		return false;
+	if (!sync->trying)
+		attempt_init(&sync->attempt, sync->job.rules, sync->job.family, &saved);
+	sync->trying = true;
+	if (given_line(sync, named_line(result->err), &line) == 0)
+		line = NULL;
+	helps = attempt_failed(&sync->attempt, line, &refused) == 0;
+	if (refused) {
+		detail = failure_text(sync, result);
+		sync->job.refused(sync->job.context, refused, detail);
+		free(detail);
+	}
+	return helps;
 }
 
 /* ---- steps ---- */
@@ -118,8 +173,33 @@ static void fail(struct sync *sync, const struct tool_result *result)
  * kernel without them holds nothing of ours either. */
 static bool means_nothing_there(const struct sync *sync, const struct tool_result *result)
 {
-	return result->error == -EIO && !sync->job.rules && sync->state != RESTORE &&
+	return result->error == -EIO && !sync->job.rules && !gives_text(sync) &&
 	       (sync->job.tools->kind == STEERING_TOOL_LEGACY || sync->job.family == ADDR_V6);
+}
+
+static void look_again(struct sync *sync)
+{
+	sync->state = SAVE_NAT;
+	step(sync);
+}
+
+static void finish(struct sync *sync)
+{
+	bool corrected = sync->restored && sync->state != CHANGE;
+
+	sync->state = DONE;
+	sync->job.done(sync->job.context, 0, NULL, corrected);
+}
+
+static void text_was_taken(struct sync *sync)
+{
+	sync->restored = true;
+	if (sync->trying) {
+		attempt_succeeded(&sync->attempt);
+		look_again(sync);
+		return;
+	}
+	finish(sync);
 }
 
 static void on_tool_done(void *context, const struct tool_result *result)
@@ -129,13 +209,18 @@ static void on_tool_done(void *context, const struct tool_result *result)
 	tool_run_free(sync->run);
 	sync->run = NULL;
 	if (result->error < 0 && !means_nothing_there(sync, result)) {
-		fail(sync, result);
-		return;
+		if (leave_out(sync, result))
+			look_again(sync);
+		else
+			fail(sync, result);
+	} else if (gives_text(sync)) {
+		text_was_taken(sync);
+	} else {
+		free(sync->saved[sync->state]);
+		sync->saved[sync->state] = result->error == 0 ? mem_strdup(result->out) : NULL;
+		sync->state++;
+		step(sync);
 	}
-	if (sync->state != RESTORE && result->error == 0)
-		sync->saved[sync->state] = mem_strdup(result->out);
-	sync->state++;
-	step(sync);
 }
 
 static void run_tool(struct sync *sync, const char *const argv[], const char *input)
@@ -174,20 +259,46 @@ static void step_save(struct sync *sync, const char *table)
 	step(sync);
 }
 
-static void step_restore(struct sync *sync)
+static void give_text(struct sync *sync)
 {
 	const char *const argv[] = {tools_of(sync)->restore, "--noflush", "-w", LOCK_WAIT_SECONDS, NULL};
-	const struct steering_saved saved = {
-		.nat = sync->saved[SAVE_NAT], .filter = sync->saved[SAVE_FILTER]};
 
-	sync->text = sync->job.rules ? steering_iptables_render(sync->job.rules, sync->job.family, &saved)
-				     : steering_iptables_render_cleanup(&saved);
-	if (sync->text[0]) {
-		run_tool(sync, argv, sync->text);
-		return;
-	}
-	sync->state++;
-	step(sync);
+	run_tool(sync, argv, sync->text);
+}
+
+static void step_change(struct sync *sync)
+{
+	if (sync->text[0])
+		give_text(sync);
+	else
+		finish(sync);
+}
+
+/* NULL: there is nothing more to be tried. */
+static char *render(struct sync *sync)
+{
+	const struct steering_saved saved = {sync->saved[SAVE_NAT], sync->saved[SAVE_FILTER]};
+	const struct steering_rules *rules = sync->job.rules;
+
+	if (!rules)
+		return steering_iptables_render_cleanup(&saved);
+	if (sync->trying)
+		rules = attempt_next(&sync->attempt);
+	return rules ? steering_iptables_render(rules, sync->job.family, &saved) : NULL;
+}
+
+static void step_restore(struct sync *sync)
+{
+	do {
+		free(sync->text);
+		sync->text = render(sync);
+		if (sync->trying && sync->text && !sync->text[0])
+			attempt_succeeded(&sync->attempt);
+	} while (sync->trying && sync->text && !sync->text[0]);
+	if (sync->text && sync->text[0])
+		give_text(sync);
+	else
+		finish(sync);
 }
 
 static void step(struct sync *sync)
@@ -202,8 +313,10 @@ static void step(struct sync *sync)
 	case RESTORE:
 		step_restore(sync);
 		break;
+	case CHANGE:
+		step_change(sync);
+		break;
 	case DONE:
-		sync->job.done(sync->job.context, 0, NULL);
 		break;
 	}
 }
@@ -220,6 +333,8 @@ struct sync *sync_start(const struct sync_job *job)
 	struct sync *sync = mem_calloc(1, sizeof(*sync));
 
 	sync->job = *job;
+	sync->text = job->was ? steering_iptables_render_change(job->was, job->rules, job->family) : NULL;
+	sync->state = sync->text ? CHANGE : SAVE_NAT;
 	/* From the loop, so that done is never called before the caller has the sync. */
 	sync->step_event = evtimer_new(job->base, on_start, sync);
 	if (!sync->step_event || evtimer_add(sync->step_event, &(struct timeval){0}) < 0) {
@@ -239,5 +354,16 @@ void sync_free(struct sync *sync)
 	free(sync->saved[SAVE_NAT]);
 	free(sync->saved[SAVE_FILTER]);
 	free(sync->text);
+	attempt_fini(&sync->attempt);
 	free(sync);
+}
+
+bool sync_is_harmless(const struct sync *sync)
+{
+	return !sync->restored && !gives_text(sync);
+}
+
+pid_t sync_tool_pid(const struct sync *sync)
+{
+	return sync->run ? tool_run_pid(sync->run) : 0;
 }

@@ -287,6 +287,11 @@ void tool_run_free(struct tool_run *run)
 	free(run);
 }
 
+pid_t tool_run_pid(const struct tool_run *run)
+{
+	return run->pid;
+}
+
 void tool_run_wait(const struct tool_job *job)
 {
 	struct tool_result failed = {.out = "", .err = ""};

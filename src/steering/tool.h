@@ -3,6 +3,7 @@
 #define STEERING_TOOL_H
 
 #include <stddef.h>
+#include <sys/types.h>
 
 struct event_base;
 struct tool_run;
@@ -30,6 +31,9 @@ int tool_run_start(struct tool_run **run, struct event_base *base, const struct 
 
 /* Kills the tool if it still runs. Also to be called after done, from there or later. NULL is fine. */
 void tool_run_free(struct tool_run *run);
+
+/* The process of a tool that runs; 0 when it has ended. */
+pid_t tool_run_pid(const struct tool_run *run);
 
 /* A memfd that holds content (NULL: empty), out of the way of the numbers that a tool's own files get.
  * Returns the descriptor or a negative errno. */
