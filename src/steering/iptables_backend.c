@@ -57,12 +57,12 @@ static void on_refused(void *context, const struct steering_rule *rule, const ch
 	backend->events->refused(backend->events->context, rule, detail);
 }
 
-/* Where nothing of the family was wanted before, its chains may not be there. */
+/* Before the family is in use its chains may not be there. */
 static const struct steering_rules *was_of(const struct backend *backend, enum addr_family family)
 {
 	if (!backend->was || family == ADDR_V4)
 		return backend->was;
-	return backend->has_v6 && steering_rules_have(backend->was, ADDR_V6) ? backend->was : NULL;
+	return backend->has_v6 && backend->v6_used ? backend->was : NULL;
 }
 
 static void start_sync(struct backend *backend, enum addr_family family, const struct steering_rules *rules,

@@ -125,18 +125,22 @@ def test_jumps_stand_first_and_last_around_foreign_rules(lab, web, foreign_rules
     assert found[0].endswith("-j KUBE-PORTALS-REJECT") and found[1].endswith("-j KUBE-NODEPORT-NON-LOCAL")
 
 
-def test_rules_are_put_back_where_they_belong_by_the_next_sync(lab, manifests, steered, variant):
+def test_jumps_are_moved_back_where_they_belong_by_an_audit(lab, web, portald, variant):
+    portald(f"--iptables-variant={variant}", "--iptables-sync-period=500ms", "--iptables-min-sync-period=0")
     iptables = f"iptables-{variant}"
     lab.node.run(iptables, "-t", "nat", "-I", "PREROUTING", "-p", "tcp", "--dport", "4444", "-j", "RETURN")
     lab.node.run(iptables, "-t", "nat", "-A", "OUTPUT", "-p", "tcp", "--dport", "4444", "-j", "RETURN")
     lab.node.run(iptables, "-t", "nat", "-F", "KUBE-PORTALS-CONTAINER")
-    steered.change(manifests.write, "more.yaml", objects.service("more", "10.96.0.11"),
-                   objects.endpoints("more", ["10.1.0.11"]))
+
+    def first_and_last(chain):
+        found = rules.chain(lab.node, chain, variant, table="nat")
+        jumps = [line for line in found if "KUBE-" in line]
+        return len(jumps) == 2 and [found[0], found[-1]] == jumps
+
+    wait.until(lambda: first_and_last("PREROUTING") and first_and_last("OUTPUT") and
+               rules.chain(lab.node, "KUBE-PORTALS-CONTAINER", variant), what="the audit")
     assert peers.fetch(lab.client, CLUSTER_IP) in PODS
     for chain in ("PREROUTING", "OUTPUT"):
-        jumps = [line for line in rules.chain(lab.node, chain, variant, table="nat") if "KUBE-" in line]
-        found = rules.chain(lab.node, chain, variant, table="nat")
-        assert found[0] == jumps[0] and found[-1] == jumps[1] and len(jumps) == 2, found
         lab.node.run(iptables, "-t", "nat", "-D", chain, "-p", "tcp", "--dport", "4444", "-j", "RETURN")
 
 
