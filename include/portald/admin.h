@@ -81,6 +81,10 @@ int admin_serve(struct admin *admin);
 int admin_serve_socket(struct admin *admin, int fd,
 	void (*handle)(struct evhttp_request *request, void *context), void *context);
 
+/* What /healthz and /readyz say. */
+bool admin_is_healthy(const struct admin *admin);
+bool admin_is_ready(const struct admin *admin);
+
 /* ---- health checks of load balancers ---- */
 
 /* A load balancer's question: has this node endpoints of that Service? */

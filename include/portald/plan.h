@@ -155,6 +155,13 @@ void plan_diff(const struct plan *old, const struct plan *new,
 	void (*change)(void *context, enum plan_change kind, const struct plan_listener *listener),
 	void *context);
 
+/* "ClusterIP", "NodePort", ... */
+const char *plan_kind_name(enum plan_portal_kind kind);
+/* "arriving", "host"; NULL for all traffic. */
+const char *plan_scope_name(enum plan_scope scope);
+/* "proxy", "reject", "drop". */
+const char *plan_action_name(enum plan_action action);
+
 enum plan_output { PLAN_TABLE, PLAN_JSON, PLAN_YAML };
 
 /* Prints the plan for people or tools: every listener with its portals, endpoints, endpoints left out and

@@ -43,6 +43,16 @@ void admin_sync_done(struct admin *admin, int error, size_t rules)
 	}
 }
 
+bool admin_is_healthy(const struct admin *admin)
+{
+	return health_is_good(admin) && !admin->health.node_leaving;
+}
+
+bool admin_is_ready(const struct admin *admin)
+{
+	return admin->health.updated_wall_us != 0;
+}
+
 void admin_set_node_leaving(struct admin *admin, bool leaving)
 {
 	admin->health.node_leaving = leaving;
@@ -94,7 +104,7 @@ static void count_answer(struct answers *answers, bool good)
 void health_healthz(struct evhttp_request *request, void *context)
 {
 	struct admin *admin = context;
-	bool leaving = admin->health.node_leaving, good = health_is_good(admin) && !leaving;
+	bool leaving = admin->health.node_leaving, good = admin_is_healthy(admin);
 
 	count_answer(&admin->counts.healthz, good);
 	answer_times(
@@ -113,7 +123,7 @@ void health_livez(struct evhttp_request *request, void *context)
 void health_readyz(struct evhttp_request *request, void *context)
 {
 	const struct admin *admin = context;
-	bool ready = admin->health.updated_wall_us != 0;
+	bool ready = admin_is_ready(admin);
 
 	evbuffer_add_printf(evhttp_request_get_output_buffer(request), "%s",
 		ready ? "ok" : "not ready: nothing has been in force yet\n");

@@ -87,7 +87,7 @@ static void print_own(const struct admin *admin, struct evbuffer *out)
 	print_one(out, "process_virtual_memory_bytes", TEXT_GAUGE, "Virtual memory of control",
 		(double)fields[STAT_VIRTUAL]);
 	print_one(out, "process_start_time_seconds", TEXT_GAUGE, "When control began",
-		(double)(admin->options.wall_us() / 1000 - age_ms) / 1000);
+		((double)admin->options.wall_us() / 1e3 - (double)age_ms) / 1e3);
 }
 
 /* ---- the others ---- */

@@ -4,12 +4,6 @@
 
 #include "plan/plan_private.h"
 
-/* "ClusterIP", "NodePort", ... */
-const char *plan_kind_name(enum plan_portal_kind kind);
-/* "arriving", "host"; NULL for all traffic. */
-const char *plan_scope_name(enum plan_scope scope);
-/* "proxy", "reject", "drop". */
-const char *plan_action_name(enum plan_action action);
 /* Into buf (ADDR_TEXT_BYTES + 4), which is returned. */
 const char *plan_prefix_format(const struct addr_prefix *prefix, char *buf);
 

@@ -87,6 +87,8 @@ static const struct config_field portald_fields[] = {
 		LIVE, NULL},
 	{"serviceNodePortRange", CONFIG_TEXT, "service-node-port-range", "30000-32767", LIVE, NULL},
 	{"sourceRangesOnNodePorts", CONFIG_BOOL, "source-ranges-on-nodeports", "false", LIVE, NULL},
+	{"statusGroup", CONFIG_TEXT, "status-group", NULL, 0, NULL},
+	{"statusSocket", CONFIG_TEXT, "status-socket", NULL, 0, NULL},
 	{"steering", CONFIG_TEXT, "steering", "iptables", 0, NULL},
 	{"strict", CONFIG_BOOL, "strict", "false", LIVE, NULL},
 	{"udpFirstTimeout", CONFIG_DURATION, "udp-first-timeout", "10s", LIVE | ZERO, NULL},

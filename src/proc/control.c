@@ -73,6 +73,7 @@ static void send_change(void *context, enum plan_change kind, const struct plan_
 		report_forget(control->report, listener->id);
 		rc = ipc_send_listener_del(channel, listener->id);
 	} else {
+		report_expect(control->report, listener->id);
 		rc = ipc_send_listener_put(channel, listener);
 	}
 	if (rc < 0) {
@@ -97,12 +98,10 @@ static void send_plan_take(struct control *control, struct plan *plan, bool erro
 	link_sent(&control->supervisor, rc);
 	if (rc < 0)
 		control_stop(control, 1);
-	report_set_plan(control->report, plan);
 	admin_sync_queued(control->admin);
 	plan_free(control->plan);
 	control->plan = plan;
 	if (partial) {
-		report_set_plan(control->report, NULL);
 		plan_free(plan);
 		control->plan = NULL;
 	}
@@ -243,10 +242,23 @@ static void on_down(void *context, int error)
 
 static const struct link_handlers supervisor_handlers = {.frame = on_frame, .down = on_down};
 
+static const struct plan *plan_now(void *context)
+{
+	const struct control *control = context;
+
+	return control->plan;
+}
+
 /* Returns 0, or -EADDRNOTAVAIL if an address can't be had that must be. */
 static int control_open(struct control *control)
 {
 	const struct control_setup *setup = control->setup;
+	struct report_setup report = {
+		.options = setup->options,
+		.status_fd = setup->status_fd,
+		.plan = plan_now,
+		.context = control,
+	};
 	int poll_ms = setup->inotify_fd >= 0 ? POLL_MS : POLL_ALONE_MS;
 	struct timeval interval = {.tv_sec = poll_ms / 1000};
 
@@ -263,7 +275,9 @@ static int control_open(struct control *control)
 	}
 	if (setup->stats_fd >= 0)
 		control->stats = stats_map(setup->stats_fd, 0);
-	control->report = report_new(control->base, setup->options, control->stats);
+	report.stats = control->stats;
+	report.base = control->base;
+	control->report = report_new(&report);
 	if (!control->report)
 		return -EADDRNOTAVAIL;
 	control->admin = report_admin(control->report);

@@ -17,6 +17,7 @@ struct control_setup {
 	int channel_fd; /* to the supervisor */
 	int files_fd;   /* to the starter, which opens the manifests */
 	int stats_fd;   /* the shared counters, for reading; -1: none */
+	int status_fd;  /* the status socket; -1: none */
 	int inotify_fd; /* tells of changes; -1: poll */
 	bool first;     /* not a restart: --strict applies */
 };

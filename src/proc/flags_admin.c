@@ -16,7 +16,7 @@ static const char *set_at(struct options_at *out, const char *value)
 	static const char wrong[] = "must be an IP address with or without :port, or empty for none";
 	const char *colon = strrchr(value, ':');
 	bool bracket = *value == '[';
-	size_t length = strlen(value);
+	size_t length;
 	char address[ADDR_TEXT_BYTES];
 	unsigned long port;
 
@@ -80,6 +80,19 @@ static const char *set_max_series(struct options *options, const char *value)
 	return NULL;
 }
 
+static const char *set_status_socket(struct options *options, const char *value)
+{
+	options->status_socket = value;
+	options->status_given = true;
+	return NULL;
+}
+
+static const char *set_status_group(struct options *options, const char *value)
+{
+	options->status_group = *value ? value : NULL;
+	return NULL;
+}
+
 /* ---- what comes of them ---- */
 
 /* Only a node's daemon serves what nobody has asked for: elsewhere somebody may be surprised to be reached.
@@ -131,7 +144,11 @@ static const struct flag admin_flags[] = {
 		"end if an address of these can't be had, instead of trying again"},
 	{"metrics-max-series", 0, "N", set_max_series,
 		"series by Service and backend; beyond, detail is left out (20000)"},
+	{"status-socket", 0, "PATH", set_status_socket,
+		"where portald status and explain ask; empty: nowhere (/run/portald/portald.sock on a node)"},
+	{"status-group", 0, "NAME", set_status_group,
+		"the group that may ask there (portald, if there is one)"},
 	{.name = NULL},
 };
 
-const struct flag_group flags_admin = {"Health and metrics", admin_flags};
+const struct flag_group flags_admin = {"Health, metrics and status", admin_flags};

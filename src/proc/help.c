@@ -52,7 +52,10 @@ void options_print_help(FILE *out)
 	      "                                 run COMMAND (a shell) where the Services can be reached,\n"
 	      "                                 without root\n"
 	      "  portald plan [FLAGS] -f PATH   print what would be opened\n"
-	      "  portald cleanup                remove all of portald's rules\n\n"
+	      "  portald cleanup                remove all of portald's rules\n"
+	      "  portald status [FLAGS]         print what the running daemon has open\n"
+	      "  portald explain [FLAGS] [NAMESPACE/]NAME[:PORT]\n"
+	      "                                 print why a Service is reached as it is\n\n"
 	      "Flags are --FLAG=VALUE or --FLAG VALUE; a switch alone is true. Durations are written as in\n"
 	      "250ms, 1m30s or 2h. portald(8) has more on each, portald.yaml(5) on the configuration file.\n",
 		out);

@@ -54,6 +54,12 @@ src_proc_libproc_a_SOURCES = \
 	src/proc/slots.h \
 	src/proc/starter.c \
 	src/proc/starter.h \
+	src/proc/status.c \
+	src/proc/status.h \
+	src/proc/status_client.c \
+	src/proc/status_json.c \
+	src/proc/status_socket.c \
+	src/proc/status_table.c \
 	src/proc/supervisor.c \
 	src/proc/supervisor.h \
 	src/proc/table.c \

@@ -110,6 +110,7 @@ void options_init(struct options *options)
 		.health_port = -1,
 		.metrics_port = -1,
 		.max_series = MAX_SERIES,
+		.status_socket = OPTIONS_STATUS_SOCKET,
 		.relay_count = (uint32_t)(cpu_count < LISTEN_MAX_RELAYS ? cpu_count : LISTEN_MAX_RELAYS),
 	};
 	source_options_init(&options->source);
@@ -192,6 +193,10 @@ static const char *check_whole(struct options *options)
 		standard_inputs += strcmp(options->manifests[i], "-") == 0;
 	if (standard_inputs > 1)
 		return "standard input can be read only once";
+	if (options->command >= OPTIONS_STATUS && options->output == PLAN_YAML)
+		return "status and explain print a table or json";
+	if (options->command == OPTIONS_EXPLAIN && !options->explain)
+		return "what shall be explained? give [NAMESPACE/]NAME[:PORT]";
 	if (options->command > OPTIONS_PLAN || options->write_config_to)
 		return NULL;
 	if (options->manifest_count == 0)

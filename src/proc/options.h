@@ -24,12 +24,17 @@ enum options_command {
 	OPTIONS_CLEANUP,
 	OPTIONS_HELP,
 	OPTIONS_VERSION,
+	OPTIONS_STATUS,
+	OPTIONS_EXPLAIN,
 };
 
 enum options_steering { OPTIONS_STEERING_IPTABLES, OPTIONS_STEERING_NONE };
 
 /* The most CIDR blocks in --nodeport-addresses. */
 #define OPTIONS_MAX_NODE_PORT_RANGES 32
+
+/* Where the status socket is on a node. */
+#define OPTIONS_STATUS_SOCKET "/run/portald/portald.sock"
 
 /* An address that may be given without a port, or as "" for none. */
 struct options_at {
@@ -85,6 +90,10 @@ struct options {
 	struct options_at health, metrics;
 	int health_port, metrics_port; /* deprecated; -1: not given */
 	bool bind_hard_fail;
+	const char *status_socket; /* "": none */
+	bool status_given;         /* by a flag */
+	const char *status_group;  /* NULL: the default one */
+	const char *explain;       /* the Service that `portald explain` is about */
 	size_t max_series;
 
 	/* flags_process.c */

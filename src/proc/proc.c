@@ -27,6 +27,7 @@
 #include "proc/options.h"
 #include "proc/show.h"
 #include "proc/starter.h"
+#include "proc/status.h"
 #include "proc/supervisor.h"
 #include "proc/title.h"
 
@@ -122,6 +123,9 @@ static void close_starter_files(const struct starter_setup *setup)
 		close(setup->stdin_fd);
 	if (setup->inotify_fd >= 0)
 		close(setup->inotify_fd);
+	/* Its number still tells that it was made. */
+	if (setup->status_fd >= 0)
+		close(setup->status_fd);
 }
 
 /* Everything a supervisor needs before it may begin. Returns 0 or a negative errno (logged). */
@@ -185,7 +189,8 @@ static int find_user(const struct options *options, struct confine_user *user)
 
 static int proc_daemon(const struct options *options, const struct title *title)
 {
-	struct starter_setup setup = {.options = options, .title = title, .inotify_fd = -1, .stdin_fd = -1};
+	struct starter_setup setup = {
+		.options = options, .title = title, .inotify_fd = -1, .status_fd = -1, .stdin_fd = -1};
 	struct notify_target notify;
 	pid_t starter = -1;
 	int starter_fd, exit_code;
@@ -200,7 +205,7 @@ static int proc_daemon(const struct options *options, const struct title *title)
 	host_prepare(options);
 	if (options->init_only)
 		return 0;
-	if (open_manifests(options, &setup) < 0)
+	if (open_manifests(options, &setup) < 0 || status_socket_open(options, &setup.status_fd) < 0)
 		return 1;
 	raise_descriptor_limit();
 	starter_fd = fork_starter(&setup, &starter);
@@ -213,6 +218,7 @@ static int proc_daemon(const struct options *options, const struct title *title)
 	/* The closed channel ends the starter, after its children. */
 	while (waitpid(starter, NULL, 0) < 0 && errno == EINTR)
 		;
+	status_socket_remove(options, setup.status_fd);
 	return exit_code;
 }
 
@@ -242,6 +248,9 @@ static int run_command(const struct options *options, const struct title *title)
 		return 0;
 	case OPTIONS_PLAN:
 		return show_plan(options);
+	case OPTIONS_STATUS:
+	case OPTIONS_EXPLAIN:
+		return status_ask(options);
 	case OPTIONS_CLEANUP:
 		return proc_cleanup(options);
 	default:

@@ -12,17 +12,21 @@
 #include "portald/log.h"
 #include "portald/mem.h"
 #include "portald/stats.h"
+#include "proc/status.h"
 
+/* What became of a listener, as the supervisor has said last. */
 struct entry {
 	UT_hash_handle hh;
-	struct report_listener listener; /* the hash's key is its id */
+	char *id;
+	bool known;                      /* it has said something */
+	struct ipc_listener_state state; /* its texts and lists belong to storage */
+	struct ipc_storage storage;
 };
 
 struct report {
+	struct report_setup setup;
 	struct admin *admin;
-	struct stats *stats;
-	const struct plan *plan;
-	struct entry *entries; /* a uthash */
+	struct entry *entries; /* a uthash, by id */
 };
 
 /* ---- states ---- */
@@ -35,11 +39,31 @@ static struct entry *find(struct report *report, const char *id)
 	return entry;
 }
 
+void report_expect(struct report *report, const char *id)
+{
+	struct entry *entry = find(report, id);
+
+	if (entry)
+		return;
+	entry = mem_calloc(1, sizeof(*entry));
+	entry->id = mem_strdup(id);
+	HASH_ADD_KEYPTR(hh, report->entries, entry->id, strlen(entry->id), entry);
+}
+
 static void drop(struct report *report, struct entry *entry)
 {
 	HASH_DEL(report->entries, entry);
-	ipc_storage_free(&entry->listener.storage);
+	ipc_storage_free(&entry->storage);
+	free(entry->id);
 	free(entry);
+}
+
+void report_forget(struct report *report, const char *id)
+{
+	struct entry *entry = find(report, id);
+
+	if (entry)
+		drop(report, entry);
 }
 
 /* The counters that a message names must exist. */
@@ -56,50 +80,29 @@ static bool slots_ok(const struct ipc_listener_state *state)
 
 int report_take_state(struct report *report, const struct ipc_frame *frame)
 {
-	struct report_listener fresh;
+	struct ipc_listener_state state;
+	struct ipc_storage storage;
 	struct entry *entry;
 
-	if (ipc_decode_listener_state(frame, &fresh.state, &fresh.storage) < 0)
+	if (ipc_decode_listener_state(frame, &state, &storage) < 0)
 		return -EPROTO;
-	entry = find(report, fresh.state.id);
-	if (entry)
-		drop(report, entry);
-	/* What is not in the plan any more is being closed. */
-	if (!slots_ok(&fresh.state) || !report->plan || !plan_find(report->plan, fresh.state.id)) {
-		ipc_storage_free(&fresh.storage);
+	entry = find(report, state.id);
+	if (!entry || !slots_ok(&state)) {
+		ipc_storage_free(&storage);
 		return 0;
 	}
-	entry = mem_calloc(1, sizeof(*entry));
-	entry->listener = fresh;
-	HASH_ADD_KEYPTR(
-		hh, report->entries, entry->listener.state.id, strlen(entry->listener.state.id), entry);
+	ipc_storage_free(&entry->storage);
+	entry->known = true;
+	entry->state = state;
+	entry->storage = storage;
 	return 0;
 }
 
-const struct report_listener *report_find(struct report *report, const char *id)
+const struct ipc_listener_state *report_find(struct report *report, const char *id)
 {
 	struct entry *entry = find(report, id);
 
-	return entry ? &entry->listener : NULL;
-}
-
-void report_set_plan(struct report *report, const struct plan *plan)
-{
-	struct entry *entry, *next;
-
-	report->plan = plan;
-	if (plan)
-		return;
-	HASH_ITER (hh, report->entries, entry, next)
-		drop(report, entry);
-}
-
-void report_forget(struct report *report, const char *id)
-{
-	struct entry *entry = find(report, id);
-
-	if (entry)
-		drop(report, entry);
+	return entry && entry->known ? &entry->state : NULL;
 }
 
 /* ---- for admin ---- */
@@ -167,21 +170,22 @@ static void visit_listener(const struct plan_listener *listener, const struct ip
 static void each_listener(void *context, admin_listener_fn visit, void *visitor)
 {
 	struct report *report = context;
+	const struct plan *plan = report->setup.plan(report->setup.context);
 
-	for (size_t i = 0; report->plan && i < report->plan->listener_count; i++) {
-		const struct plan_listener *listener = report->plan->listeners[i];
-		struct entry *entry = find(report, listener->id);
+	for (size_t i = 0; plan && i < plan->listener_count; i++) {
+		const struct plan_listener *listener = plan->listeners[i];
+		const struct ipc_listener_state *state = report_find(report, listener->id);
 
-		if (entry && entry->listener.state.error == 0)
-			visit_listener(listener, &entry->listener.state, visit, visitor);
+		if (state && state->error == 0)
+			visit_listener(listener, state, visit, visitor);
 	}
 }
 
 /* ---- life ---- */
 
-struct report *report_new(struct event_base *base, const struct options *options, struct stats *stats)
+static struct admin *admin_open(struct report *report)
 {
-	struct report *report = mem_calloc(1, sizeof(*report));
+	const struct options *options = report->setup.options;
 	struct admin_options admin = {
 		.health = options_health_at(options),
 		.metrics = options_metrics_at(options),
@@ -190,14 +194,24 @@ struct report *report_new(struct event_base *base, const struct options *options
 		.max_series = options->max_series,
 		.proxy_mode = "userspace",
 		.version = PACKAGE_VERSION,
-		.stats = stats,
+		.stats = report->setup.stats,
 		.relay_count = options->relay_count,
 		.each_listener = each_listener,
 		.context = report,
 	};
 
-	report->stats = stats;
-	report->admin = admin_new(base, &admin);
+	return admin_new(report->setup.base, &admin);
+}
+
+struct report *report_new(const struct report_setup *setup)
+{
+	struct report *report = mem_calloc(1, sizeof(*report));
+
+	report->setup = *setup;
+	report->admin = admin_open(report);
+	if (setup->status_fd >= 0 &&
+		admin_serve_socket(report->admin, setup->status_fd, status_answer, report) < 0)
+		log_error("cannot serve the status socket");
 	if (admin_serve(report->admin) == 0)
 		return report;
 	report_free(report);
@@ -206,9 +220,12 @@ struct report *report_new(struct event_base *base, const struct options *options
 
 void report_free(struct report *report)
 {
+	struct entry *entry, *next;
+
 	if (!report)
 		return;
-	report_set_plan(report, NULL);
+	HASH_ITER (hh, report->entries, entry, next)
+		drop(report, entry);
 	admin_free(report->admin);
 	free(report);
 }
@@ -216,4 +233,9 @@ void report_free(struct report *report)
 struct admin *report_admin(struct report *report)
 {
 	return report->admin;
+}
+
+const struct report_setup *report_setup(const struct report *report)
+{
+	return &report->setup;
 }

@@ -15,30 +15,35 @@ struct event_base;
 struct report;
 struct stats;
 
-/* What became of a listener, as the supervisor has said last. */
-struct report_listener {
-	struct ipc_listener_state state; /* its texts and lists belong to storage */
-	struct ipc_storage storage;
+struct report_setup {
+	struct event_base *base;
+	const struct options *options;
+	struct stats *stats; /* borrowed; NULL: nothing is counted */
+	int status_fd;       /* the status socket, which is taken; -1: none */
+	/* The plan as it is now, borrowed until control changes it; NULL: none yet. */
+	const struct plan *(*plan)(void *context);
+	void *context;
 };
 
-/* Opens what the options say. stats is borrowed and may be NULL: then nothing is counted. Returns NULL if an
- * address can't be had and --bind-address-hard-fail was given (logged). */
-struct report *report_new(struct event_base *base, const struct options *options, struct stats *stats);
+/* Opens what the options say. Returns NULL if an address can't be had and --bind-address-hard-fail was given
+ * (logged). */
+struct report *report_new(const struct report_setup *setup);
 void report_free(struct report *report); /* NULL is fine */
 
 /* For counting, and for health. */
 struct admin *report_admin(struct report *report);
 
-/* The plan that was sent last. Borrowed until the next call; NULL: none, and nothing is known. */
-void report_set_plan(struct report *report, const struct plan *plan);
-
-/* The listener is not in the plan any more. */
+/* The listener was put, or is not in the plan any more. */
+void report_expect(struct report *report, const char *id);
 void report_forget(struct report *report, const char *id);
 
-/* A frame of the type IPC_LISTENER_STATE. Returns 0 or -EPROTO. */
+/* A frame of the type IPC_LISTENER_STATE; what it says of a listener that is not expected is dropped. Returns
+ * 0 or -EPROTO. */
 int report_take_state(struct report *report, const struct ipc_frame *frame);
 
 /* The listener's state, or NULL while nothing is known of it. */
-const struct report_listener *report_find(struct report *report, const char *id);
+const struct ipc_listener_state *report_find(struct report *report, const char *id);
+
+const struct report_setup *report_setup(const struct report *report);
 
 #endif

@@ -147,6 +147,7 @@ static int control_main(const struct starter *starter, const struct birth *birth
 		.channel_fd = birth->channel_fd,
 		.files_fd = birth->files_fd,
 		.inotify_fd = starter->setup->inotify_fd,
+		.status_fd = starter->setup->status_fd,
 		.first = birth->index == 0,
 	};
 
@@ -183,6 +184,8 @@ static void child_main(struct starter *starter, const struct birth *birth)
 		close(setup->stdin_fd);
 	if (relay && setup->inotify_fd >= 0)
 		close(setup->inotify_fd);
+	if (relay && setup->status_fd >= 0)
+		close(setup->status_fd);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	/* ^C in the terminal reaches the whole process group; the supervisor alone decides. */

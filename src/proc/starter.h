@@ -11,6 +11,7 @@ struct starter_setup {
 	const struct title *title;
 	struct confine_user user; /* whom the children run as */
 	int inotify_fd;           /* watches are added here; -1: none, control polls */
+	int status_fd;            /* the status socket, for control; -1: none */
 	int stdin_fd;             /* what came by standard input; -1: nothing was asked for */
 };
 

@@ -88,12 +88,14 @@ static int take_flags(struct reader *reader)
 
 static int take_command(struct reader *reader)
 {
-	static const char *const names[] = {"daemon", "run", "plan", "cleanup", "help", "version", NULL};
+	static const char *const names[] = {
+		"daemon", "run", "plan", "cleanup", "help", "version", "status", "explain", NULL};
 	const char *word = reader->argv[reader->next++];
 	int found = value_choice(word, names);
 
 	if (found < 0)
-		return refuse(reader, word, "unknown command (daemon, run, plan, cleanup, help, version)");
+		return refuse(reader, word,
+			"unknown command (daemon, run, plan, cleanup, status, explain, help, version)");
 	reader->options->command = reader->options->given_command = (enum options_command)found;
 	return take_flags(reader);
 }
@@ -107,6 +109,12 @@ int words_read(struct options *options, int argc, char **argv, FILE *err)
 		rc = take_command(&reader);
 	if (rc < 0)
 		return rc;
+	if (reader.next < argc && options->command == OPTIONS_EXPLAIN) {
+		options->explain = argv[reader.next++];
+		rc = take_flags(&reader);
+		if (rc < 0)
+			return rc;
+	}
 	if (reader.next < argc && options->command != OPTIONS_RUN)
 		return refuse(&reader, argv[reader.next], "unexpected word (try --help)");
 	if (reader.next < argc)

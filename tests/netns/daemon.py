@@ -38,6 +38,9 @@ class Portald:
     # ---- life ----
 
     def spawn(self, *flags):
+        # The usual place is the machine's, and a daemon may run there.
+        if not any(flag.startswith("--status-socket") for flag in flags):
+            flags = ("--status-socket=", *flags)
         with open(self.log_path, "wb") as log, open(self.output_path, "wb") as output:
             self.process = self.namespace.popen(
                 [*self.wrapper, self.binary, *flags], start_new_session=True, cwd="/",
