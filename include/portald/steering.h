@@ -81,9 +81,18 @@ char *steering_iptables_render_change(
  * same in both families. The caller frees it. */
 char *steering_iptables_render_cleanup(const struct steering_saved *saved);
 
+/* Text for `nft -f -`: one transaction that makes our tables hold exactly the rules, of both families, where
+ * they hold those of was; "" if nothing has to change. was NULL: whatever there is of ours is replaced. The
+ * caller frees the text. */
+char *steering_nftables_render(const struct steering_rules *now, const struct steering_rules *was);
+
+/* Text that removes our tables, whether they are there or not. The caller frees it. */
+char *steering_nftables_render_cleanup(void);
+
 /* The back ends. */
 enum steering_kind {
 	STEERING_IPTABLES,
+	STEERING_NFTABLES,
 	STEERING_KINDS,
 };
 
@@ -98,6 +107,7 @@ struct steering;
 struct steering_options {
 	enum steering_kind kind;
 	enum steering_tool tool; /* for STEERING_IPTABLES */
+	bool take_over;          /* remove what an earlier run has left by another back end or variant */
 	int tool_timeout_ms;     /* a tool that takes longer is killed and the pass counts as failed */
 	int min_sync_period_ms;  /* passes begin no more often, but for two in a row; 0: no bound */
 	int sync_period_ms;      /* what is in force is audited this often; 0: only when it was disturbed */
@@ -128,6 +138,10 @@ bool steering_is_behind(const struct steering *steering);
 /* How many rules were refused when all were tried last; *detail quotes the tool about the newest of them,
  * until the next pass (NULL if none). */
 size_t steering_refused(const struct steering *steering, const char **detail);
+
+/* For --steering=auto: the back end that this host can do, best first, with a log line for each that was
+ * looked at. Waits for the tools it asks. */
+enum steering_kind steering_choose(int tool_timeout_ms);
 
 /* Removes everything of ours, synchronously, for `portald cleanup` and the end of the supervisor: of every
  * back end, our routes too. Idempotent. Returns 0 or a negative errno (logged). */

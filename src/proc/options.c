@@ -205,7 +205,7 @@ static const char *check_whole(struct options *options)
 		return "run needs rules: --steering=none goes without run";
 	if (options->command == OPTIONS_RUN && standard_inputs && !options->run_command)
 		return "a shell needs standard input: give a COMMAND, or the manifests as files";
-	if (options->steering == OPTIONS_STEERING_IPTABLES && addr_is_loopback(&options->bind_addr))
+	if (options->steering != OPTIONS_STEERING_NONE && addr_is_loopback(&options->bind_addr))
 		return "--bind-address must not be a loopback address: rules cannot lead there";
 	if (options->steering == OPTIONS_STEERING_NONE && addr_is_any(&options->bind_addr))
 		options->bind_addr = addr_loopback(ADDR_V4);

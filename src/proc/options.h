@@ -28,7 +28,12 @@ enum options_command {
 	OPTIONS_EXPLAIN,
 };
 
-enum options_steering { OPTIONS_STEERING_IPTABLES, OPTIONS_STEERING_NONE };
+enum options_steering {
+	OPTIONS_STEERING_IPTABLES,
+	OPTIONS_STEERING_NFTABLES,
+	OPTIONS_STEERING_AUTO,
+	OPTIONS_STEERING_NONE,
+};
 
 /* The most CIDR blocks in --nodeport-addresses. */
 #define OPTIONS_MAX_NODE_PORT_RANGES 32

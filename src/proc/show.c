@@ -26,6 +26,24 @@ static int print_family(const struct steering_rules *rules, enum addr_family fam
 	return rc;
 }
 
+static int print_nftables(const struct steering_rules *rules)
+{
+	char *text = steering_nftables_render(rules, NULL);
+	int rc = printf("# nft -f -\n%s", text) < 0 ? -1 : 0;
+
+	free(text);
+	return rc;
+}
+
+static int print_iptables(const struct steering_rules *rules)
+{
+	int rc = print_family(rules, ADDR_V4, "iptables-restore");
+
+	if (rc == 0 && steering_rules_have(rules, ADDR_V6))
+		rc = print_family(rules, ADDR_V6, "ip6tables-restore");
+	return rc;
+}
+
 static int print_rules(const struct plan *plan, const struct options *options)
 {
 	uint16_t first = options->proxy_ports.first ? options->proxy_ports.first : EXAMPLE_FIRST_PORT;
@@ -37,9 +55,7 @@ static int print_rules(const struct plan *plan, const struct options *options)
 	steering_rules_from_plan(&rules, plan, &options->bind_addr, first);
 	rules.node_port_ranges = addresses.ranges;
 	rules.node_port_range_count = addresses.range_count;
-	rc = print_family(&rules, ADDR_V4, "iptables-restore");
-	if (rc == 0 && steering_rules_have(&rules, ADDR_V6))
-		rc = print_family(&rules, ADDR_V6, "ip6tables-restore");
+	rc = options->steering == OPTIONS_STEERING_NFTABLES ? print_nftables(&rules) : print_iptables(&rules);
 	steering_rules_fini(&rules);
 	addresses_free(&addresses);
 	return rc;

@@ -466,10 +466,23 @@ static void add_signal(struct supervisor *supervisor, size_t place, int number, 
 
 /* ---- life ---- */
 
+static enum steering_kind steering_kind(const struct options *options)
+{
+	static const enum steering_kind kinds[] = {
+		[OPTIONS_STEERING_IPTABLES] = STEERING_IPTABLES,
+		[OPTIONS_STEERING_NFTABLES] = STEERING_NFTABLES,
+	};
+
+	if (options->steering == OPTIONS_STEERING_AUTO)
+		return steering_choose(TOOL_TIMEOUT_MS);
+	return kinds[options->steering];
+}
+
 static int open_steering(struct supervisor *supervisor)
 {
 	struct steering_options options = {
-		.kind = STEERING_IPTABLES,
+		/* A namespace of its own is a new one. */
+		.take_over = supervisor->options->command != OPTIONS_RUN,
 		.tool = supervisor->options->iptables_variant,
 		.tool_timeout_ms = TOOL_TIMEOUT_MS,
 		.min_sync_period_ms = (int)supervisor->options->min_sync_period_ms,
@@ -480,6 +493,7 @@ static int open_steering(struct supervisor *supervisor)
 
 	if (supervisor->options->steering == OPTIONS_STEERING_NONE)
 		return 0;
+	options.kind = steering_kind(supervisor->options);
 	supervisor->steering = steering_new(supervisor->base, &options);
 	if (!supervisor->steering)
 		return -ENOENT;

@@ -50,11 +50,17 @@ struct backend_ops {
 	 * NULL: always too late. */
 	bool (*abandon)(struct backend *backend);
 
+	/* For --steering=auto: true if this host could do it, as far as can be told without changing
+	 * anything. *why says what it lacks, or what was found; the caller frees it. Waits for the tools it
+	 * asks. */
+	bool (*works)(int tool_timeout_ms, char **why);
+
 	/* Removes all that any run of this back end has left, synchronously, without an open back end.
 	 * Idempotent. Returns 0 or a negative errno (logged). */
 	int (*cleanup)(int tool_timeout_ms);
 };
 
 extern const struct backend_ops backend_iptables;
+extern const struct backend_ops backend_nftables;
 
 #endif

@@ -39,13 +39,18 @@ static char *find_in(const char *path, const char *name)
 	return NULL;
 }
 
+char *host_find_tool(const char *name)
+{
+	char *file = find_in(getenv("PATH"), name);
+
+	return file ? file : find_in(SYSTEM_PATH, name);
+}
+
 static char *find_tool(const char *program, const char *variant, const char *verb)
 {
 	char *name = mem_printf("%s%s-%s", program, variant, verb);
-	char *file = find_in(getenv("PATH"), name);
+	char *file = host_find_tool(name);
 
-	if (!file)
-		file = find_in(SYSTEM_PATH, name);
 	free(name);
 	return file;
 }

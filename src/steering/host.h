@@ -34,6 +34,10 @@ int host_tools_find_all(struct host_tools tools[2]);
 
 void host_tools_fini(struct host_tools *tools);
 
+/* The path of a tool, by PATH or where the system's tools are, which the caller frees; NULL: it is not there.
+ */
+char *host_find_tool(const char *name);
+
 /* True if the kernel holds that table of the legacy variant, or where it doesn't say. table NULL: any table;
  * then false where it doesn't say. */
 bool host_legacy_table_loaded(enum addr_family family, const char *table);

@@ -8,12 +8,14 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "portald/log.h"
 #include "portald/mem.h"
 #include "steering/backend.h"
 #include "steering/host.h"
 #include "steering/sync.h"
+#include "steering/tool.h"
 
 struct backend {
 	struct event_base *base;
@@ -138,33 +140,6 @@ static void iptables_start(
 	start_sync(backend, ADDR_V4, now, on_v4_synced);
 }
 
-/* ---- life ---- */
-
-static struct backend *iptables_open(
-	struct event_base *base, const struct steering_options *options, const struct backend_events *events)
-{
-	struct backend *backend = mem_calloc(1, sizeof(*backend));
-
-	*backend = (struct backend){.base = base, .options = options, .events = events, .v6_unseen = true};
-	if (host_tools_find(&backend->tools, options->tool, options->tool_timeout_ms) < 0) {
-		free(backend);
-		return NULL;
-	}
-	log_v(1, "steering by iptables", log_str("variant", tool_word(backend->tools.kind)),
-		log_str("tool", backend->tools.v4.restore),
-		log_str("lock", backend->tools.lock_fd > 0 ? "private" : "common"));
-	return backend;
-}
-
-static void iptables_close(struct backend *backend)
-{
-	if (!backend)
-		return;
-	sync_free(backend->sync);
-	host_tools_fini(&backend->tools);
-	free(backend);
-}
-
 /* ---- cleanup ---- */
 
 struct cleanup {
@@ -232,6 +207,75 @@ static int iptables_cleanup(int tool_timeout_ms)
 	return first;
 }
 
+/* Where the plain tools are used there are no rules yet, of neither variant. */
+static void clean_other_variant(enum steering_tool kind, int tool_timeout_ms)
+{
+	struct host_tools tools[2];
+	int count = host_tools_find_all(tools);
+
+	for (int i = 0; i < count; i++) {
+		if (kind != STEERING_TOOL_AUTO && tools[i].kind != STEERING_TOOL_AUTO &&
+			tools[i].kind != kind)
+			cleanup_tools(&tools[i], tool_timeout_ms);
+		host_tools_fini(&tools[i]);
+	}
+}
+
+/* ---- life ---- */
+
+static struct backend *iptables_open(
+	struct event_base *base, const struct steering_options *options, const struct backend_events *events)
+{
+	struct backend *backend = mem_calloc(1, sizeof(*backend));
+
+	*backend = (struct backend){.base = base, .options = options, .events = events, .v6_unseen = true};
+	if (host_tools_find(&backend->tools, options->tool, options->tool_timeout_ms) < 0) {
+		free(backend);
+		return NULL;
+	}
+	if (options->take_over)
+		clean_other_variant(backend->tools.kind, options->tool_timeout_ms);
+	log_v(1, "steering by iptables", log_str("variant", tool_word(backend->tools.kind)),
+		log_str("tool", backend->tools.v4.restore),
+		log_str("lock", backend->tools.lock_fd > 0 ? "private" : "common"));
+	return backend;
+}
+
+static void iptables_close(struct backend *backend)
+{
+	if (!backend)
+		return;
+	sync_free(backend->sync);
+	host_tools_fini(&backend->tools);
+	free(backend);
+}
+
+static void on_saved(void *context, const struct tool_result *result)
+{
+	char **failure = context;
+
+	if (result->error < 0)
+		*failure = mem_printf("%.*s", (int)strcspn(result->err, "\n"), result->err);
+}
+
+static bool iptables_works(int tool_timeout_ms, char **why)
+{
+	struct host_tools tools[2];
+	int count = host_tools_find_all(tools);
+	char *failure = NULL;
+
+	if (count > 0) {
+		const char *const argv[] = {tools[0].v4.save, "-t", "nat", NULL};
+
+		tool_run_wait(&(struct tool_job){
+			.argv = argv, .timeout_ms = tool_timeout_ms, .done = on_saved, .context = &failure});
+	}
+	for (int i = 0; i < count; i++)
+		host_tools_fini(&tools[i]);
+	*why = failure ? failure : mem_strdup(count > 0 ? "iptables works" : "iptables is not installed");
+	return count > 0 && !failure;
+}
+
 const struct backend_ops backend_iptables = {
 	.name = "iptables",
 	.wants_routes = true,
@@ -239,5 +283,6 @@ const struct backend_ops backend_iptables = {
 	.open = iptables_open,
 	.close = iptables_close,
 	.start = iptables_start,
+	.works = iptables_works,
 	.cleanup = iptables_cleanup,
 };

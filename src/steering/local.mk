@@ -19,6 +19,11 @@ src_steering_libsteering_a_SOURCES = \
 	src/steering/iptables_rule.c \
 	src/steering/lines.c \
 	src/steering/lines.h \
+	src/steering/nftables.c \
+	src/steering/nftables.h \
+	src/steering/nftables_backend.c \
+	src/steering/nftables_list.c \
+	src/steering/nftables_map.c \
 	src/steering/pace.c \
 	src/steering/pace.h \
 	src/steering/route.c \

@@ -56,6 +56,7 @@ struct steering {
 
 static const struct backend_ops *const backends[STEERING_KINDS] = {
 	[STEERING_IPTABLES] = &backend_iptables,
+	[STEERING_NFTABLES] = &backend_nftables,
 };
 
 /* ---- routes ---- */
@@ -280,6 +281,17 @@ static bool open_backend(struct steering *steering)
 	return steering->backend != NULL;
 }
 
+/* What an earlier run has left by other back ends leads to ports that are closed by now, or will be. What it
+ * has left by this one is taken over by the first pass. */
+static void clean_others(const struct steering_options *options)
+{
+	for (enum steering_kind kind = 0; kind < STEERING_KINDS; kind++) {
+		/* A failure is logged, and keeps nobody from working. */
+		if (kind != options->kind)
+			backends[kind]->cleanup(options->tool_timeout_ms);
+	}
+}
+
 struct steering *steering_new(struct event_base *base, const struct steering_options *options)
 {
 	struct steering *steering = mem_calloc(1, sizeof(*steering));
@@ -298,6 +310,8 @@ struct steering *steering_new(struct event_base *base, const struct steering_opt
 		steering_free(steering);
 		return NULL;
 	}
+	if (options->take_over)
+		clean_others(options);
 	if (steering->ops->wants_conntrack)
 		steering->conntrack = conntrack_new(base);
 	return steering;
@@ -342,6 +356,27 @@ size_t steering_refused(const struct steering *steering, const char **detail)
 {
 	*detail = steering->refused.count > 0 ? steering->refusal : NULL;
 	return steering->refused.count;
+}
+
+/* ---- choosing ---- */
+
+enum steering_kind steering_choose(int tool_timeout_ms)
+{
+	/* By what they cost and ask of the host. The last one always works, but serves less traffic. */
+	static const enum steering_kind order[] = {STEERING_NFTABLES, STEERING_IPTABLES};
+	enum steering_kind taken = STEERING_IPTABLES;
+	bool found = false;
+
+	for (size_t i = 0; i < sizeof(order) / sizeof(order[0]) && !found; i++) {
+		char *why;
+
+		taken = order[i];
+		found = backends[taken]->works(tool_timeout_ms, &why);
+		log_info(found ? "steering: auto takes this" : "steering: auto passes over this",
+			log_str("steering", backends[taken]->name), log_str("because", why));
+		free(why);
+	}
+	return taken;
 }
 
 /* ---- cleanup ---- */

@@ -36,8 +36,31 @@ import peers  # noqa: E402
 import udp  # noqa: E402
 
 
+# How traffic gets to the proxy ports: the suite's one parameter, by name, and the flags for it. A test marked
+# with every_backend runs over all of these, any other one over the first, or over those of PORTALD_BACKENDS
+# ("all", or names separated by commas) if it goes through `portald` and says nothing of steering itself.
+BACKENDS = {
+    "iptables-nft": ("--iptables-variant=nft",),
+    "iptables-legacy": ("--iptables-variant=legacy",),
+    "nftables": ("--steering=nftables",),
+}
+
+
+def wanted_backends(metafunc):
+    if metafunc.definition.get_closest_marker("every_backend"):
+        return list(BACKENDS)
+    names = os.environ.get("PORTALD_BACKENDS", "iptables-nft")
+    return list(BACKENDS) if names == "all" else names.split(",")
+
+
+def pytest_generate_tests(metafunc):
+    if "backend" in metafunc.fixturenames:
+        metafunc.parametrize("backend", wanted_backends(metafunc), indirect=True)
+
+
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: takes more than two seconds")
+    config.addinivalue_line("markers", "every_backend: runs over every way of steering")
     if os.geteuid() != 0:
         pytest.exit("the namespace tests need root", returncode=1)
     if not Path(daemon.binary_path()).is_file():
@@ -160,12 +183,18 @@ def start_portald(binary, workdir):
 
 
 @pytest.fixture
-def portald(start_portald, lab, manifests):
-    """portald(*flags) in the lab's node, on the test's manifests."""
+def backend(request):
+    """The name of the way of steering that the test's portald takes."""
+    return request.param
+
+
+@pytest.fixture
+def portald(start_portald, lab, manifests, backend):
+    """portald(*flags) in the lab's node, on the test's manifests, steering by the test's back end."""
 
     def start(*flags, **options):
-        if not any(flag.startswith("--iptables-variant") for flag in flags):
-            flags = ("--iptables-variant=nft", *flags)
+        if not any(flag.startswith(("--iptables-variant", "--steering")) for flag in flags):
+            flags = (*BACKENDS[backend], *flags)
         return start_portald(lab.node, manifests.path, *flags, **options)
 
     return start

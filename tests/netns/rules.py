@@ -36,15 +36,16 @@ def chain(namespace, name, variant="nft", family="v4", table=None):
 
 
 def state(namespace):
-    """What portald must leave as it was: all rules of both variants, all routes and addresses, for both
-    families.
+    """What portald must leave as it was: all rules of both variants, no table of its own, all routes and
+    addresses, for both families.
 
     Built-in chains and tables that hold nothing are passed over: looking at them makes them."""
     saved = [line for family in TOOLS for variant in VARIANTS for line in save(namespace, variant, family)
              if line.startswith("-A") or (line.startswith(":") and line.endswith("-"))]
     addresses = re.sub(r"(?m)^\d+: ", "", namespace.run("ip", "-o", "addr"))
     routes = [namespace.run("ip", flag, "route", "show", "table", "all") for flag in ("-4", "-6")]
-    return saved, routes, addresses
+    tables = [line for line in namespace.run("nft", "list", "tables").splitlines() if " portald" in line]
+    return saved, tables, routes, addresses
 
 
 def proxy_port(namespace, key, variant="nft", family="v4", protocol="tcp"):

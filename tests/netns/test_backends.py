@@ -1,0 +1,125 @@
+"""What is particular to the ways of steering: choosing one, changing it, and what each leaves alone."""
+import re
+
+import conftest
+import manifests as objects
+import peers
+import pytest
+import rules
+import wait
+
+CLUSTER_IP = "10.96.0.10:80"
+PODS = {"pod1", "pod2", "pod3"}
+
+
+def tables(namespace):
+    return namespace.run("nft", "list", "ruleset")
+
+
+def is_served(lab):
+    return all(peers.outcome(namespace, at, timeout=2) == "answered" for namespace in (lab.client, lab.node)
+               for at in (CLUSTER_IP, "10.2.0.1:30080"))
+
+
+# ---- nftables ----
+
+FOREIGN = """add table ip others
+add chain ip others input { type filter hook input priority 0; }
+add rule ip others input tcp dport 1 drop
+add map ip others portals { type ipv4_addr : inet_service; }
+add element ip others portals { 10.96.0.10 : 80 }
+add table inet portald
+add chain inet portald input
+add table ip6 others
+add chain ip6 others arriving { type nat hook prerouting priority -100; }
+"""
+
+
+def test_foreign_tables_stay_byte_for_byte(lab, web, portald):
+    lab.node.run("nft", "-f", "-", stdin=FOREIGN)
+    lab.node.run("iptables-nft", "-t", "nat", "-A", "PREROUTING", "-p", "tcp", "--dport", "9", "-j", "RETURN")
+    before = tables(lab.node)
+    running = portald("--steering=nftables")
+    assert is_served(lab)
+    running.terminate()
+    assert tables(lab.node) == before
+
+
+@pytest.fixture
+def nft_monitor(lab, workdir):
+    """What `nft monitor` prints in the node: seen() gives the lines so far."""
+    path = workdir / "monitor"
+    with open(path, "wb") as output:
+        monitor = lab.node.popen(["stdbuf", "-oL", "nft", "monitor"], stdout=output)
+
+    def seen():
+        return path.read_text().splitlines()
+
+    def listens():
+        lab.node.run("nft", "add", "table", "ip", "begin")
+        lab.node.run("nft", "delete", "table", "ip", "begin")
+        return "delete table ip begin" in seen()
+
+    wait.until(listens, 15, "nft monitor to listen")
+    yield seen
+    monitor.kill()
+    monitor.wait()
+
+
+def test_one_more_service_sends_its_own_elements_only(lab, web, manifests, portald, nft_monitor):
+    running = portald("--steering=nftables")
+    before = len(nft_monitor())
+    running.change(manifests.write, "echo.yaml", objects.service("echo", "10.96.0.20"),
+                   objects.endpoints("echo", [lab.pods[0].address]))
+    wait.until(lambda: any("echo" in line for line in nft_monitor()[before:]), 15, "the monitor's report")
+    changes = [line for line in nft_monitor()[before:] if "generation" not in line]
+    assert all(re.match(r"add element ip portald \w+ \{.*default/echo", line) for line in changes), changes
+
+
+@pytest.mark.parametrize("damage", [
+    ("flush", "ruleset"),
+    ("delete", "table", "ip", "portald"),
+    ("flush", "map", "ip", "portald", "portals"),
+    ("flush", "chain", "ip", "portald", "host"),
+    ("add", "element", "ip", "portald", "portals", "{ 10.9.9.9 . tcp . 9 : 9 }"),
+])
+def test_what_somebody_has_changed_is_put_right(lab, web, portald, damage):
+    running = portald("--steering=nftables", "--iptables-sync-period=1s")
+    before = sorted(re.split(r"\s+", tables(lab.node)))
+    lab.node.run("nft", *damage)
+    wait.until(lambda: sorted(re.split(r"\s+", tables(lab.node))) == before, 15,
+               lambda: f"the table to come back: {tables(lab.node)}; log:\n{running.log_tail()}")
+    assert is_served(lab)
+    running.wait_log("somebody else had changed rules of ours")
+
+
+# ---- choosing ----
+
+def test_auto_says_what_it_takes_and_why(lab, web, portald):
+    running = portald("--steering=auto")
+    running.wait_log(r'auto takes this" steering=nftables because="\S+')
+    assert is_served(lab)
+
+
+# ---- changing ----
+
+@pytest.mark.parametrize("first", list(conftest.BACKENDS))
+@pytest.mark.parametrize("second", list(conftest.BACKENDS))
+def test_another_way_of_steering_leaves_nothing_of_a_killed_ones(lab, web, portald, first, second):
+    clean = rules.state(lab.node)
+    killed = portald(*conftest.BACKENDS[first])
+    killed.kill_all()
+    assert rules.state(lab.node) != clean
+    running = portald(*conftest.BACKENDS[second])
+    assert {peers.fetch(lab.client, CLUSTER_IP) for _ in range(3)} == PODS
+    running.before = clean
+    running.terminate()
+    assert rules.state(lab.node) == clean
+
+
+@pytest.mark.every_backend
+def test_cleanup_removes_what_a_killed_portald_has_left(lab, web, binary, portald):
+    clean = rules.state(lab.node)
+    portald().kill_all()
+    lab.node.run(str(binary), "cleanup")
+    assert rules.state(lab.node) == clean
