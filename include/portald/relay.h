@@ -22,6 +22,9 @@ struct relay_options {
 	size_t held_limit_bytes;
 	/* Flows of UDP clients, of all listeners; 0: 8192. Never more than half of the descriptors. */
 	uint32_t udp_max_flows;
+	/* The access log: a non-blocking pipe for lines of JSON. Borrowed. */
+	bool access_log;
+	int access_fd;
 };
 
 /* Runs until the channel closes or a broken message arrives. Takes channel_fd. Returns the exit code of

@@ -41,6 +41,9 @@ enum stats_failure {
 	STATS_FAILURES
 };
 
+/* "refused", "no_backend", ...: as it stands in metrics and in the access log. */
+const char *stats_failure_name(enum stats_failure failure);
+
 /* Upper ends of the buckets of the time from accepting a connection to its being connected to a backend, in
  * microseconds; one more bucket is beyond all. */
 #define STATS_CONNECT_BOUNDS 12

@@ -246,24 +246,6 @@ static void print_backends(const struct rows *rows, struct evbuffer *out)
 	}
 }
 
-static const char *const reasons[STATS_FAILURES] = {
-	[STATS_FAIL_REFUSED] = "refused",
-	[STATS_FAIL_UNREACHABLE] = "unreachable",
-	[STATS_FAIL_TIMEOUT] = "timeout",
-	[STATS_FAIL_RESOURCES] = "resources",
-	[STATS_FAIL_NO_BACKEND] = "no_backend",
-	[STATS_FAIL_ALL_BACKENDS] = "all_backends",
-	[STATS_FAIL_NOT_STEERED] = "not_steered",
-	[STATS_FAIL_DESCRIPTORS] = "descriptors",
-	[STATS_FAIL_SOURCE_RANGE] = "source_range",
-	[STATS_FAIL_QUEUE_FULL] = "queue_full",
-	[STATS_FAIL_QUEUE_TIMEOUT] = "queue_timeout",
-	[STATS_FAIL_IDLE] = "idle",
-	[STATS_FAIL_REMOVED] = "removed",
-	[STATS_FAIL_FLOWS] = "flows",
-	[STATS_FAIL_DATAGRAM] = "datagram",
-};
-
 /* A reason that a Service has never had is left out: there are many reasons and many Services. */
 static void print_failures(const struct rows *rows, struct evbuffer *out)
 {
@@ -278,9 +260,9 @@ static void print_failures(const struct rows *rows, struct evbuffer *out)
 		for (size_t r = 0; r < STATS_FAILURES; r++) {
 			char *labels;
 
-			if (row->sum.failures[r] == 0 || !reasons[r])
+			if (row->sum.failures[r] == 0)
 				continue;
-			labels = text_label(row->labels, "reason", reasons[r]);
+			labels = text_label(row->labels, "reason", stats_failure_name((enum stats_failure)r));
 			text_sample(out, name, labels, (double)row->sum.failures[r]);
 			free(labels);
 		}

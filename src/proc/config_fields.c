@@ -77,6 +77,7 @@ static const struct config_field kube_proxy_fields[] = {
 };
 
 static const struct config_field portald_fields[] = {
+	{"accessLog", CONFIG_TEXT, "access-log", "", 0, NULL},
 	{"iptablesVariant", CONFIG_TEXT, "iptables-variant", "auto", 0, NULL},
 	{"keepRules", CONFIG_BOOL, "keep-rules", "false", LIVE, NULL},
 	{"manifests", CONFIG_TEXTS, "manifests", NULL, CONFIG_REPEATED, NULL},

@@ -93,6 +93,12 @@ static const char *set_status_group(struct options *options, const char *value)
 	return NULL;
 }
 
+static const char *set_access_log(struct options *options, const char *value)
+{
+	options->access_log = *value ? value : NULL;
+	return NULL;
+}
+
 /* ---- what comes of them ---- */
 
 /* Only a node's daemon serves what nobody has asked for: elsewhere somebody may be surprised to be reached.
@@ -148,6 +154,8 @@ static const struct flag admin_flags[] = {
 		"where portald status and explain ask; empty: nowhere (/run/portald/portald.sock on a node)"},
 	{"status-group", 0, "NAME", set_status_group,
 		"the group that may ask there (portald, if there is one)"},
+	{"access-log", 0, "PATH", set_access_log,
+		"a file for a line of JSON for each connection; - for standard error (none)"},
 	{.name = NULL},
 };
 

@@ -1,6 +1,8 @@
 noinst_LIBRARIES += src/proc/libproc.a
 src_proc_libproc_a_SOURCES = \
 	include/portald/proc.h \
+	src/proc/access_log.c \
+	src/proc/access_log.h \
 	src/proc/addresses.c \
 	src/proc/addresses.h \
 	src/proc/children.c \

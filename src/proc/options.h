@@ -98,6 +98,7 @@ struct options {
 	const char *status_socket; /* "": none */
 	bool status_given;         /* by a flag */
 	const char *status_group;  /* NULL: the default one */
+	const char *access_log;    /* a path, "-" for standard error; NULL: none */
 	const char *explain;       /* the Service that `portald explain` is about */
 	size_t max_series;
 

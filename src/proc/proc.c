@@ -117,8 +117,9 @@ static int fork_starter(const struct starter_setup *setup, pid_t *pid)
 }
 
 /* What only the starter needs is not kept in the supervisor. */
-static void close_starter_files(const struct starter_setup *setup)
+static void close_starter_files(struct starter_setup *setup)
 {
+	access_log_close(&setup->access_log);
 	if (setup->stdin_fd >= 0)
 		close(setup->stdin_fd);
 	if (setup->inotify_fd >= 0)
@@ -190,7 +191,13 @@ static int find_user(const struct options *options, struct confine_user *user)
 static int proc_daemon(const struct options *options, const struct title *title)
 {
 	struct starter_setup setup = {
-		.options = options, .title = title, .inotify_fd = -1, .status_fd = -1, .stdin_fd = -1};
+		.options = options,
+		.title = title,
+		.access_log = {.read_fd = -1, .write_fd = -1},
+		.inotify_fd = -1,
+		.status_fd = -1,
+		.stdin_fd = -1,
+	};
 	struct notify_target notify;
 	pid_t starter = -1;
 	int starter_fd, exit_code;
@@ -205,7 +212,8 @@ static int proc_daemon(const struct options *options, const struct title *title)
 	host_prepare(options);
 	if (options->init_only)
 		return 0;
-	if (open_manifests(options, &setup) < 0 || status_socket_open(options, &setup.status_fd) < 0)
+	if (open_manifests(options, &setup) < 0 || access_log_open(&setup.access_log, options) < 0 ||
+		status_socket_open(options, &setup.status_fd) < 0)
 		return 1;
 	raise_descriptor_limit();
 	starter_fd = fork_starter(&setup, &starter);

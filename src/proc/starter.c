@@ -43,6 +43,7 @@ struct starter {
 	struct ipc_channel *supervisor;
 	struct ipc_channel *control; /* requests for files; NULL while control is down */
 	int signal_fd;
+	struct access_log access_log;
 	struct child children[LISTEN_MAX_RELAYS + 1];
 };
 
@@ -127,6 +128,8 @@ static int relay_main(const struct starter *starter, const struct birth *birth)
 		.index = birth->index,
 		.confine = confine_relay_seccomp,
 		.udp_max_flows = starter->setup->options->udp_max_flows,
+		.access_log = access_log_is_on(&starter->access_log),
+		.access_fd = starter->access_log.write_fd,
 	};
 	struct stats *stats = stats_map(birth->stats_fd, 1);
 
@@ -161,13 +164,60 @@ static int control_main(const struct starter *starter, const struct birth *birth
 	return control_run(&setup);
 }
 
+static void reset_signals(void)
+{
+	sigset_t none;
+
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	/* ^C in the terminal reaches the whole process group; the supervisor alone decides. */
+	signal(SIGINT, SIG_IGN);
+	signal(SIGTERM, SIG_DFL);
+	signal(SIGPIPE, SIG_IGN);
+}
+
+/* In the new writer of the access log. */
+static void writer_main(struct starter *starter, int file_fd)
+{
+	const struct starter_setup *setup = starter->setup;
+	const int unused[] = {starter->signal_fd, setup->stdin_fd, setup->inotify_fd, setup->status_fd,
+		starter->access_log.write_fd};
+
+	title_set(setup->title, "access log");
+	log_init("access-log", setup->options->log_format, setup->options->verbosity);
+	ipc_channel_free(starter->supervisor);
+	ipc_channel_free(starter->control);
+	for (size_t i = 0; i < sizeof(unused) / sizeof(unused[0]); i++) {
+		if (unused[i] >= 0)
+			close(unused[i]);
+	}
+	reset_signals();
+	_exit(give_up_privilege(starter) < 0 ? 1 : access_log_write(starter->access_log.read_fd, file_fd));
+}
+
+static void look_after_access_log(struct starter *starter)
+{
+	int file_fd = access_log_tick(&starter->access_log, clock_now_ms());
+	pid_t pid;
+
+	if (file_fd < 0)
+		return;
+	pid = fork();
+	if (pid == 0)
+		writer_main(starter, file_fd);
+	close(file_fd);
+	if (pid > 0)
+		access_log_started(&starter->access_log, pid);
+	else
+		log_error("cannot fork", log_errno("error", errno));
+}
+
 /* In the new child: nothing of the starter's stays but what the role was given. */
 static void child_main(struct starter *starter, const struct birth *birth)
 {
 	const struct starter_setup *setup = starter->setup;
 	bool relay = birth->role == IPC_ROLE_RELAY;
 	char role[32];
-	sigset_t none;
 
 	if (relay) {
 		snprintf(role, sizeof(role), "relay-%u", birth->index);
@@ -186,12 +236,11 @@ static void child_main(struct starter *starter, const struct birth *birth)
 		close(setup->inotify_fd);
 	if (relay && setup->status_fd >= 0)
 		close(setup->status_fd);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-	/* ^C in the terminal reaches the whole process group; the supervisor alone decides. */
-	signal(SIGINT, SIG_IGN);
-	signal(SIGTERM, SIG_DFL);
-	signal(SIGPIPE, SIG_IGN);
+	if (relay && access_log_is_on(&starter->access_log))
+		close(starter->access_log.read_fd);
+	if (!relay)
+		access_log_close(&starter->access_log);
+	reset_signals();
 	_exit(relay ? relay_main(starter, birth) : control_main(starter, birth));
 }
 
@@ -283,6 +332,8 @@ static bool reap(struct starter *starter)
 	while (read(starter->signal_fd, &info, sizeof(info)) == sizeof(info))
 		;
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		if (access_log_exited(&starter->access_log, pid, clock_now_ms()))
+			continue;
 		for (size_t i = 0; i < LISTEN_MAX_RELAYS + 1; i++) {
 			struct child *child = &starter->children[i];
 
@@ -332,6 +383,8 @@ static void serve_control(struct starter *starter)
 
 static void starter_loop(struct starter *starter)
 {
+	int tick_ms = access_log_is_on(&starter->access_log) ? ACCESS_LOG_TICK_MS : -1;
+
 	for (;;) {
 		struct pollfd fds[] = {
 			poll_entry(starter->supervisor),
@@ -339,7 +392,8 @@ static void starter_loop(struct starter *starter)
 			{.fd = starter->signal_fd, .events = POLLIN},
 		};
 
-		if (poll(fds, 3, -1) < 0 && errno != EINTR)
+		look_after_access_log(starter);
+		if (poll(fds, 3, tick_ms) < 0 && errno != EINTR)
 			return;
 		if (fds[2].revents)
 			reap(starter);
@@ -359,6 +413,8 @@ static void await_children(struct starter *starter)
 
 	ipc_channel_free(starter->control);
 	starter->control = NULL;
+	/* Its writer ends when it has the relays' last lines. */
+	access_log_close(&starter->access_log);
 	while (reap(starter)) {
 		struct pollfd exits = {.fd = starter->signal_fd, .events = POLLIN};
 		int64_t left_ms = deadline_ms - clock_now_ms();
@@ -371,13 +427,15 @@ static void await_children(struct starter *starter)
 			if (starter->children[i].pid)
 				kill(starter->children[i].pid, SIGKILL);
 		}
+		if (starter->access_log.writer)
+			kill(starter->access_log.writer, SIGKILL);
 		poll(&exits, 1, LINGER_MS);
 	}
 }
 
 int starter_run(const struct starter_setup *setup, int channel_fd)
 {
-	struct starter starter = {.setup = setup};
+	struct starter starter = {.setup = setup, .access_log = setup->access_log};
 	sigset_t mask;
 
 	log_init("starter", setup->options->log_format, setup->options->verbosity);

@@ -2,6 +2,7 @@
 #ifndef PROC_STARTER_H
 #define PROC_STARTER_H
 
+#include "proc/access_log.h"
 #include "proc/confine.h"
 #include "proc/options.h"
 #include "proc/title.h"
@@ -11,8 +12,9 @@ struct starter_setup {
 	const struct title *title;
 	struct confine_user user; /* whom the children run as */
 	int inotify_fd;           /* watches are added here; -1: none, control polls */
-	int status_fd;            /* the status socket, for control; -1: none */
-	int stdin_fd;             /* what came by standard input; -1: nothing was asked for */
+	struct access_log access_log;
+	int status_fd; /* the status socket, for control; -1: none */
+	int stdin_fd;  /* what came by standard input; -1: nothing was asked for */
 };
 
 /* Runs until the supervisor's end of channel_fd closes; then waits for the children (they end when their

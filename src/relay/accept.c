@@ -199,16 +199,19 @@ static void take(struct relay *relay, struct listener *listener, int fd, struct 
 		log_v(2, "refused", log_str("service", listener->key),
 			log_str("reason", why == STATS_FAIL_SOURCE_RANGE ? "not in the source ranges"
 									 : "not redirected here"));
+		access_refused(relay, listener, arrival, why);
 		socket_reset(fd);
 		return;
 	}
 	if (!listener->check_destination && listener->wants_portal)
 		local_address(fd, &arrival->portal);
 	conn = conn_new(relay, listener, fd);
-	if (conn)
-		dial_start(relay, conn, arrival);
-	else
+	if (!conn) {
 		listener_count_failure(listener, STATS_FAIL_DESCRIPTORS);
+		return;
+	}
+	access_begin(relay, conn, arrival);
+	dial_start(relay, conn, arrival);
 }
 
 /* True for errors of the connection that was to be accepted, as accept(2) lists them. */

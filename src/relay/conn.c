@@ -110,6 +110,7 @@ static void conn_close(struct relay *relay, struct conn *conn)
 	else
 		stats_drop(&conn->listener->counters->active);
 	timer_disarm(&relay->timers, &conn->timer);
+	access_end(relay, conn);
 	dial_fini(relay, conn);
 	conn->state = CONN_CLOSED;
 	for (enum side side = CLIENT; side < SIDES; side++) {
@@ -142,6 +143,7 @@ void conn_refuse(struct relay *relay, struct conn *conn)
 void conn_reset(struct relay *relay, struct conn *conn, enum stats_failure why)
 {
 	log_end(conn, why == STATS_FAIL_IDLE ? "idle" : "endpoint removed");
+	access_ends(conn, stats_failure_name(why));
 	listener_count_failure(conn->listener, why);
 	for (enum side side = CLIENT; side < SIDES; side++) {
 		if (conn->fds[side] >= 0)
@@ -318,6 +320,7 @@ static void conn_pass_reset(struct relay *relay, struct conn *conn, enum side br
 	struct wait *wait;
 
 	log_end(conn, broken == CLIENT ? "client reset" : "backend reset");
+	access_ends(conn, broken == CLIENT ? "client_reset" : "backend_reset");
 	side_reset(conn, broken);
 	wait = conn->sides[other] & SIDE_BROKEN ? NULL : slab_get(&relay->waits);
 	if (!wait) {
@@ -362,6 +365,7 @@ static void conn_pump(struct relay *relay, struct conn *conn)
 	}
 	if (conn->halves[CLIENT].flags & conn->halves[BACKEND].flags & HALF_DONE) {
 		log_end(conn, "closed");
+		access_ends(conn, "closed");
 		conn_close(relay, conn);
 		return;
 	}
@@ -464,6 +468,7 @@ static void close_one(void *context, void *object)
 		bury(relay, conn);
 		return;
 	}
+	access_ends(conn, "relay_ended");
 	for (enum side side = CLIENT; side < SIDES; side++) {
 		if (conn->fds[side] >= 0)
 			side_reset(conn, side);

@@ -10,6 +10,7 @@
 #include "portald/addr.h"
 #include "portald/ipc.h"
 #include "portald/stats.h"
+#include "relay/access.h"
 #include "relay/pick.h"
 #include "relay/pipes.h"
 #include "relay/slab.h"
@@ -98,8 +99,9 @@ struct conn {
 	int64_t active_ms;  /* when something last happened */
 	int64_t end_by_ms;  /* its endpoint was removed: reset then; 0: no such limit */
 	struct listener *listener;
-	struct conn *next; /* in the ready list or the graveyard */
-	struct wait *wait; /* NULL while pumping */
+	struct conn *next;     /* in the ready list or the graveyard */
+	struct wait *wait;     /* NULL while pumping */
+	struct access *access; /* NULL without an access log */
 	struct half halves[SIDES];
 	int fds[SIDES]; /* -1: none */
 	uint32_t backend_slot;
@@ -158,6 +160,7 @@ struct relay {
 	uint32_t fd_limit;      /* RLIMIT_NOFILE */
 	uint32_t fds_elsewhere; /* open before the first connection, or held back for messages */
 	uint32_t fds_held_back; /* of those */
+	int access_fd;          /* of the access log; -1: none */
 	bool stopping;
 	int exit_code;
 	int64_t now_ms; /* of this turn of the loop */

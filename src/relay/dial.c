@@ -186,6 +186,7 @@ static bool met_itself(const struct conn *conn, const struct backend *backend)
 static void give_up(struct relay *relay, struct conn *conn, enum stats_failure why, const char *reason)
 {
 	listener_count_failure(conn->listener, why);
+	access_ends(conn, stats_failure_name(why));
 	log_warning("no backend could be reached", log_str("service", conn->listener->key),
 		log_str("reason", reason), log_int("attempts", conn->wait ? conn->wait->attempts : 0));
 	conn_refuse(relay, conn);
@@ -225,6 +226,7 @@ static void succeed(struct relay *relay, struct conn *conn)
 		return;
 	}
 	count_time(conn);
+	access_connected(conn, &backend->at, conn->wait->attempts);
 	conn->backend_slot = backend->slot;
 	conn->wait->picking = false;
 	dial_fini(relay, conn);

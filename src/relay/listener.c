@@ -115,9 +115,9 @@ static int set_identity(
 	listener->portal_count = message->portal_count;
 	listener->key = key;
 	listener->check_destination = message->check_destination;
-	listener->wants_portal =
-		message->options.scheduler == SCHEDULER_DH || message->options.proxy_protocol > 0;
-	listener->wants_client = pick_wants_client(&message->options) ||
+	listener->wants_portal = message->options.scheduler == SCHEDULER_DH ||
+				 message->options.proxy_protocol > 0 || relay->access_fd >= 0;
+	listener->wants_client = relay->access_fd >= 0 || pick_wants_client(&message->options) ||
 				 message->options.proxy_protocol > 0 || message->source_range_count > 0;
 	if (listener->options.idle_timeout_ms != idle_ms)
 		conn_check_idle(relay, listener);

@@ -2,6 +2,8 @@ noinst_LIBRARIES += src/relay/librelay.a
 src_relay_librelay_a_SOURCES = \
 	include/portald/relay.h \
 	src/relay/accept.c \
+	src/relay/access.c \
+	src/relay/access.h \
 	src/relay/backends.c \
 	src/relay/conn.c \
 	src/relay/core.h \

@@ -55,6 +55,7 @@ bool queue_admit(struct relay *relay, struct conn *conn)
 	if (!queue_has_room(relay, listener)) {
 		stats_add(&listener->counters->active, 1);
 		listener_count_failure(listener, STATS_FAIL_QUEUE_FULL);
+		access_ends(conn, stats_failure_name(STATS_FAIL_QUEUE_FULL));
 		log_v(2, "refused: too many connections", log_str("service", listener->key));
 		conn_refuse(relay, conn);
 		return false;
@@ -80,6 +81,7 @@ static void refuse(struct relay *relay, struct wait *wait, enum stats_failure wh
 	struct conn *conn = wait->conn;
 
 	listener_count_failure(conn->listener, why);
+	access_ends(conn, stats_failure_name(why));
 	conn_refuse(relay, conn);
 }
 

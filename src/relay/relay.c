@@ -142,6 +142,7 @@ static int relay_init(
 		.channel = ipc_channel_new(channel_fd),
 		.epoll_fd = epoll_create1(EPOLL_CLOEXEC),
 		.spare_fd = -1,
+		.access_fd = options->access_log ? options->access_fd : -1,
 		.now_ms = clock_now_ms(),
 		.buffer = malloc(RELAY_BUFFER_BYTES),
 		.exit_code = EXIT_SUCCESS,

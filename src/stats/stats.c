@@ -52,6 +52,29 @@ const uint32_t stats_connect_bounds_us[STATS_CONNECT_BOUNDS] = {
 const uint32_t stats_turn_bounds_us[STATS_TURN_BOUNDS] = {
 	100, 500, 1000, 5000, 10000, 50000, 100000, 1000000};
 
+const char *stats_failure_name(enum stats_failure failure)
+{
+	static const char *const names[STATS_FAILURES] = {
+		[STATS_FAIL_REFUSED] = "refused",
+		[STATS_FAIL_UNREACHABLE] = "unreachable",
+		[STATS_FAIL_TIMEOUT] = "timeout",
+		[STATS_FAIL_RESOURCES] = "resources",
+		[STATS_FAIL_NO_BACKEND] = "no_backend",
+		[STATS_FAIL_ALL_BACKENDS] = "all_backends",
+		[STATS_FAIL_NOT_STEERED] = "not_steered",
+		[STATS_FAIL_DESCRIPTORS] = "descriptors",
+		[STATS_FAIL_SOURCE_RANGE] = "source_range",
+		[STATS_FAIL_QUEUE_FULL] = "queue_full",
+		[STATS_FAIL_QUEUE_TIMEOUT] = "queue_timeout",
+		[STATS_FAIL_IDLE] = "idle",
+		[STATS_FAIL_REMOVED] = "removed",
+		[STATS_FAIL_FLOWS] = "flows",
+		[STATS_FAIL_DATAGRAM] = "datagram",
+	};
+
+	return names[failure];
+}
+
 struct stats_header {
 	_Atomic uint32_t relays; /* 1 + the highest relay that has counters */
 	uint64_t pin_seed;       /* written once, before the file is mapped */
