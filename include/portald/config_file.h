@@ -59,6 +59,12 @@ struct config_sink {
 size_t config_file_read(
 	const struct source_text *text, const struct config_kind *kinds, const struct config_sink *sink);
 
+/* Returns a field's text, for CONFIG_REPEATED that of the item at `index`, or NULL for none. */
+typedef const char *config_get_fn(void *context, const struct config_field *field, size_t index);
+
+/* As JSON in fresh memory, to be freed by the caller: {name: {fields}}. NULL if out of memory. */
+char *config_file_json(const char *name, const struct config_kind *kind, config_get_fn *get, void *context);
+
 /* Writes a document of a kind that config_file_read() reads back. get returns a field's text, for
  * CONFIG_REPEATED that of the item at `index`, or NULL for none. */
 void config_file_write(FILE *out, const struct config_kind *kind,

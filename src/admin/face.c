@@ -52,6 +52,10 @@ static void answer_configz(struct evhttp_request *request, void *context)
 	const struct admin *admin = context;
 	char *text = admin->options.configz(admin->options.context);
 
+	if (!text) {
+		evhttp_send_error(request, HTTP_INTERNAL, NULL);
+		return;
+	}
 	evbuffer_add_printf(evhttp_request_get_output_buffer(request), "%s", text);
 	free(text);
 	server_answer(request, HTTP_OK, "application/json");

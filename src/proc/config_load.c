@@ -237,6 +237,11 @@ void config_print(const struct options *options, FILE *out)
 	config_file_write(out, &config_kinds[1], get_effective, (void *)options);
 }
 
+char *config_json(const struct options *options)
+{
+	return config_file_json("kubeproxy.config.k8s.io", &config_kinds[0], get_effective, (void *)options);
+}
+
 int config_write(const struct options *options)
 {
 	FILE *out = fopen(options->write_config_to, "we");

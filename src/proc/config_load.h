@@ -28,6 +28,10 @@ int config_write(const struct options *options);
 /* Prints it. */
 void config_print(const struct options *options, FILE *out);
 
+/* kube-proxy's part of it as JSON, as /configz has it: {"kubeproxy.config.k8s.io": {...}}. In fresh memory,
+ * to be freed by the caller; NULL if out of memory. */
+char *config_json(const struct options *options);
+
 /* Logs once which settings that were given have no effect. */
 void config_log_ignored(const struct options *options);
 

@@ -12,6 +12,7 @@
 #include "portald/log.h"
 #include "portald/mem.h"
 #include "portald/stats.h"
+#include "proc/config_load.h"
 #include "proc/status.h"
 
 /* What became of a listener, as the supervisor has said last. */
@@ -181,6 +182,13 @@ static void each_listener(void *context, admin_listener_fn visit, void *visitor)
 	}
 }
 
+static char *configz(void *context)
+{
+	const struct report *report = context;
+
+	return config_json(report->setup.options);
+}
+
 /* ---- life ---- */
 
 static struct admin *admin_open(struct report *report)
@@ -197,6 +205,7 @@ static struct admin *admin_open(struct report *report)
 		.stats = report->setup.stats,
 		.relay_count = options->relay_count,
 		.each_listener = each_listener,
+		.configz = configz,
 		.context = report,
 	};
 

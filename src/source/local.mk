@@ -14,6 +14,7 @@ src_source_libsource_a_SOURCES = \
 	src/source/build.c \
 	src/source/claim.c \
 	src/source/config_file.c \
+	src/source/config_json.c \
 	src/source/config_write.c \
 	src/source/decode.c \
 	src/source/decode.h \

@@ -51,6 +51,19 @@ def test_the_body_of_healthz_is_kube_proxys(lab, web, portald):
     assert TIME.fullmatch(answer["lastUpdated"]) and TIME.fullmatch(answer["currentTime"])
 
 
+def test_configz_is_the_configuration_in_force(lab, web, portald):
+    portald("--iptables-sync-period=7s", "--nodeport-addresses=10.0.0.0/8,fd00::/16", "--conntrack-min=3",
+            "--feature-gates=A=true,B=false")
+    status, headers, body = scrape.get(lab.node, "127.0.0.1:10249", "/configz")
+    config = json.loads(body)["kubeproxy.config.k8s.io"]
+    assert status == 200 and headers["Content-Type"] == "application/json"
+    assert config["mode"] == "userspace" and config["bindAddress"] == "0.0.0.0"
+    assert config["iptables"]["syncPeriod"] == "7s" and config["conntrack"]["min"] == 3
+    assert config["nodePortAddresses"] == ["10.0.0.0/8", "fd00::/16"]
+    assert config["featureGates"] == {"A": True, "B": False}
+    assert config["healthzBindAddress"] == "0.0.0.0:10256" and config["bindAddressHardFail"] is False
+
+
 @pytest.mark.parametrize("flags", [
     ("--healthz-bind-address=", "--metrics-bind-address="),
     ("--healthz-bind-address=0.0.0.0:0", "--metrics-bind-address=127.0.0.1:0"),
@@ -106,6 +119,8 @@ def test_healthz_fails_while_rules_cannot_be_changed(lab, web, manifests, workdi
         path.write_text(f'#!/bin/sh\ntest -e {broken} && exit 4\nexec /usr/sbin/{name} "$@"\n',
                         encoding="ascii")
         path.chmod(0o755)
+    manifests.write("more.yaml", objects.service("more", "10.96.0.11"),
+                    objects.endpoints("more", [lab.pods[0].address]))
     portald("--iptables-sync-period=1s",
             wrapper=["env", f"PATH={tools}:/usr/sbin:/usr/bin:/sbin:/bin"])
 
@@ -114,8 +129,7 @@ def test_healthz_fails_while_rules_cannot_be_changed(lab, web, manifests, workdi
 
     assert status() == 200
     broken.touch()
-    manifests.write("more.yaml", objects.service("more", "10.96.0.11"),
-                    objects.endpoints("more", [lab.pods[0].address]))
+    manifests.remove("more.yaml")  # of a rule that is added it might be the rule's fault
     wait.until(lambda: status() == 503, 20, "/healthz to fail")
     assert status("/livez") == 503
     assert status("/readyz") == 200, "the last good state is in force"
