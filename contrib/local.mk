@@ -9,6 +9,7 @@ EXTRA_DIST += \
 	contrib/demo/manifests.yaml \
 	contrib/git-hooks/commit-msg \
 	contrib/git-hooks/pre-commit \
+	contrib/grafana/portald.json \
 	contrib/install-hooks.sh \
 	contrib/lib.sh \
 	contrib/packages.txt \

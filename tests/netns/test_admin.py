@@ -5,6 +5,7 @@ import re
 import shutil
 import signal
 import subprocess
+from pathlib import Path
 
 import daemon
 import manifests as objects
@@ -237,3 +238,43 @@ def test_a_stopped_relay_does_not_hold_up_the_answers(lab, web, portald):
         assert scrape.metrics(lab.node).sum("portald_connections_total", **WEB) == 0
     finally:
         os.kill(pid, signal.SIGCONT)
+
+
+# ---- the dashboard ----
+
+DASHBOARD = Path(__file__).parents[2] / "contrib/grafana/portald.json"
+METRIC = re.compile(r"\b(?:portald|kubeproxy|rest_client|process|kubernetes)_[a-z_]+\b(?=[{ \[,)]|$)")
+
+
+def dashboard_queries():
+    board = json.loads(DASHBOARD.read_text(encoding="utf-8"))
+    for panel in board["panels"]:
+        for target in panel.get("targets", []):
+            yield f"{panel['title']}: {target['expr']}"
+    for variable in board["templating"]["list"]:
+        if variable["type"] == "query":
+            yield variable["query"]["query"]
+
+
+def test_the_dashboard_uses_only_metrics_that_there_are(lab, web, portald):
+    portald()
+    families = scrape.metrics(lab.node).families()
+    exported = families | {f"{name}_{part}" for name in families for part in ("bucket", "sum", "count")}
+    used = {query: METRIC.findall(query) for query in dashboard_queries()}
+    assert len(used) > 20 and all(used.values())
+    missing = {query: set(names) - exported for query, names in used.items() if set(names) - exported}
+    assert not missing
+
+
+def test_the_dashboards_queries_are_valid(workdir):
+    if not shutil.which("promtool"):
+        pytest.skip("needs promtool (Debian: prometheus)")
+    board = json.loads(DASHBOARD.read_text(encoding="utf-8"))
+    rules = [{"record": f"query:{panel['id']}:{target['refId']}",
+              "expr": target["expr"].replace("$__rate_interval", "5m")}
+             for panel in board["panels"] for target in panel.get("targets", [])]
+    path = workdir / "rules.yaml"
+    path.write_text(json.dumps({"groups": [{"name": "dashboard", "rules": rules}]}), encoding="utf-8")
+    checked = subprocess.run(["promtool", "check", "rules", str(path)], text=True, timeout=30,
+                             capture_output=True, check=False)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
