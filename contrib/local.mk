@@ -3,6 +3,8 @@ EXTRA_DIST += \
 	.clang-format \
 	.clang-tidy \
 	.editorconfig \
+	.dockerignore \
+	contrib/container/Containerfile \
 	contrib/demo/backend.py \
 	contrib/demo/demo.sh \
 	contrib/demo/inside.sh \
@@ -11,6 +13,12 @@ EXTRA_DIST += \
 	contrib/git-hooks/pre-commit \
 	contrib/grafana/portald.json \
 	contrib/install-hooks.sh \
+	contrib/kubernetes/README.md \
+	contrib/kubernetes/clusterrolebinding.yaml \
+	contrib/kubernetes/configmap.yaml \
+	contrib/kubernetes/daemonset.yaml \
+	contrib/kubernetes/kustomization.yaml \
+	contrib/kubernetes/serviceaccount.yaml \
 	contrib/lib.sh \
 	contrib/packages.txt \
 	contrib/quickstart.sh \

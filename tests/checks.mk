@@ -9,6 +9,8 @@ AM_TESTS_ENVIRONMENT = \
 
 # --help, the manual page and the documents agree.
 TESTS += tests/tools/check_docs.py
+# What ships portald agrees with it.
+TESTS += tests/tools/check_shipping.py
 TEST_EXTENSIONS = .py
 PY_LOG_COMPILER = $(PYTHON3) -B
 
@@ -17,6 +19,7 @@ EXTRA_DIST += \
 	tests/packaging \
 	tests/tools/analyzer.h \
 	tests/tools/check_docs.py \
+	tests/tools/check_shipping.py \
 	tests/tools/cppcheck.cfg \
 	tests/tools/cppcheck.suppress \
 	tests/tools/fuzz.sh \
