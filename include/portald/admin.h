@@ -47,6 +47,11 @@ struct admin_listener {
 	size_t backend_count;
 };
 
+/* How many rules there are, by the table that iptables has them in. */
+struct admin_rules {
+	size_t nat, filter;
+};
+
 typedef void (*admin_listener_fn)(void *context, const struct admin_listener *listener);
 
 struct admin_options {
@@ -60,6 +65,8 @@ struct admin_options {
 	uint32_t relay_count;
 	/* Calls visit for each open listener, in an order that stays. NULL: there are none. */
 	void (*each_listener)(void *context, admin_listener_fn visit, void *visitor);
+	/* The rules of the plan that is in force. NULL: there are none. */
+	struct admin_rules (*count_rules)(void *context);
 	/* The configuration in force as JSON text, to be freed by the caller; NULL: /configz is not found. */
 	char *(*configz)(void *context);
 	void *context;
@@ -110,8 +117,8 @@ void admin_count_changes(struct admin *admin, size_t services, size_t slices);
 void admin_sync_queued(struct admin *admin);
 
 /* The supervisor's answer for the plan that was queued last: in force, or a negative errno of steering. An
- * error may also come later, when rules that were in force can't be kept so. rules: how many are in force. */
-void admin_sync_done(struct admin *admin, int error, size_t rules);
+ * error may also come later, when rules that were in force can't be kept so. */
+void admin_sync_done(struct admin *admin, int error);
 
 /* The time from a change of endpoints in the cluster to its being in force here. */
 void admin_count_programming(struct admin *admin, int64_t ms);

@@ -34,7 +34,6 @@ struct counts {
 	uint64_t service_changes, slice_changes;
 	uint64_t services_pending, slices_pending;
 	uint64_t restore_failures;
-	uint64_t rules;
 	int64_t queued_ms; /* of the sync on its way; 0: none */
 	int64_t queued_wall_us, synced_wall_us;
 	struct histogram sync, programming;
@@ -89,7 +88,7 @@ void health_readyz(struct evhttp_request *request, void *admin);
 void counts_init(struct counts *counts);
 void counts_fini(struct counts *counts);
 void counts_queued(struct admin *admin);
-void counts_done(struct admin *admin, int error, size_t rules);
+void counts_done(struct admin *admin, int error);
 
 /* metrics.c */
 /* All metrics, in Prometheus' text format. */

@@ -55,7 +55,7 @@ void counts_queued(struct admin *admin)
 		counts->queued_ms = admin->options.now_ms();
 }
 
-void counts_done(struct admin *admin, int error, size_t rules)
+void counts_done(struct admin *admin, int error)
 {
 	struct counts *counts = &admin->counts;
 
@@ -68,7 +68,6 @@ void counts_done(struct admin *admin, int error, size_t rules)
 	counts->queued_ms = 0;
 	counts->synced_wall_us = admin->options.wall_us();
 	counts->services_pending = counts->slices_pending = 0;
-	counts->rules = rules;
 }
 
 void admin_count_programming(struct admin *admin, int64_t ms)

@@ -29,11 +29,11 @@ void admin_sync_queued(struct admin *admin)
 	counts_queued(admin);
 }
 
-void admin_sync_done(struct admin *admin, int error, size_t rules)
+void admin_sync_done(struct admin *admin, int error)
 {
 	struct health *health = &admin->health;
 
-	counts_done(admin, error, rules);
+	counts_done(admin, error);
 	if (error == 0) {
 		health->pending_ms = 0;
 		health->updated_ms = admin->options.now_ms();

@@ -37,6 +37,18 @@ static void print_sync(const struct counts *counts, struct evbuffer *out)
 		"Failed attempts to put rules in force", (double)counts->restore_failures);
 }
 
+static void print_rules(const struct admin *admin, struct evbuffer *out)
+{
+	static const char name[] = "kubeproxy_sync_proxy_rules_iptables_total";
+	struct admin_rules rules = {.nat = 0};
+
+	if (admin->options.count_rules)
+		rules = admin->options.count_rules(admin->options.context);
+	text_family(out, name, TEXT_GAUGE, "Rules that the plan in force takes, by table");
+	text_sample(out, name, "table=\"nat\"", (double)rules.nat);
+	text_sample(out, name, "table=\"filter\"", (double)rules.filter);
+}
+
 static void print_changes(const struct counts *counts, struct evbuffer *out)
 {
 	print_one(out, "kubeproxy_sync_proxy_rules_endpoint_changes_total", TEXT_COUNTER,
@@ -104,6 +116,7 @@ void metrics_print(const struct admin *admin, struct evbuffer *out)
 
 	print_build(admin, out);
 	print_sync(counts, out);
+	print_rules(admin, out);
 	print_changes(counts, out);
 	print_answers(
 		out, "kubeproxy_proxy_healthz_total", "Answers to /healthz, by status", &counts->healthz);

@@ -229,7 +229,7 @@ static int on_frame(void *context, struct ipc_frame *frame)
 		return -EPROTO;
 	/* Of an older plan, success says nothing: a newer one is on its way. */
 	if (done.error < 0 || done.generation == control->generation)
-		admin_sync_done(control->admin, done.error, 0);
+		admin_sync_done(control->admin, done.error);
 	log_v(2, "the supervisor has it in force", log_int("generation", (int64_t)done.generation),
 		log_int("failed", done.failed));
 	return 0;

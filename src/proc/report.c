@@ -182,6 +182,46 @@ static void each_listener(void *context, admin_listener_fn visit, void *visitor)
 	}
 }
 
+/* A portal for all traffic is in two chains: of what arrives, and of what the host sends. */
+static size_t portal_rules(const struct plan_portal *portal)
+{
+	return portal->scope == PLAN_SCOPE_ALL ? 2 : 1;
+}
+
+/* As the renderer for iptables makes them (src/steering/iptables_rule.c), without --nodeport-addresses. */
+static void add_rules(const struct plan_listener *listener, const struct ipc_listener_state *state,
+	struct admin_rules *rules)
+{
+	bool accepted = false;
+
+	for (size_t i = 0; i < listener->portal_count; i++) {
+		const struct plan_portal *portal = &listener->portals[i];
+
+		if (status_portal_error(state, portal) < 0)
+			continue;
+		if (listener->action == PLAN_PROXY)
+			rules->nat += portal_rules(portal);
+		else
+			rules->filter += portal_rules(portal);
+		accepted |= portal->kind != PLAN_PORTAL_CLUSTER_IP;
+	}
+	rules->filter += accepted && listener->action == PLAN_PROXY;
+	rules->filter += listener->proto == PROTO_UDP;
+}
+
+static struct admin_rules count_rules(void *context)
+{
+	struct report *report = context;
+	const struct plan *plan = report->setup.plan(report->setup.context);
+	struct admin_rules rules = {.nat = 0};
+
+	if (report->setup.options->steering == OPTIONS_STEERING_NONE)
+		return rules;
+	for (size_t i = 0; plan && i < plan->listener_count; i++)
+		add_rules(plan->listeners[i], report_find(report, plan->listeners[i]->id), &rules);
+	return rules;
+}
+
 static char *configz(void *context)
 {
 	const struct report *report = context;
@@ -205,6 +245,7 @@ static struct admin *admin_open(struct report *report)
 		.stats = report->setup.stats,
 		.relay_count = options->relay_count,
 		.each_listener = each_listener,
+		.count_rules = count_rules,
 		.configz = configz,
 		.context = report,
 	};

@@ -10,6 +10,7 @@ from pathlib import Path
 import daemon
 import manifests as objects
 import peers
+import rules
 import pytest
 import scrape
 import wait
@@ -177,6 +178,9 @@ def test_connections_are_counted_by_service_and_backend(lab, web, portald):
     assert metrics.sum("portald_process_open_fds", process="relay", index="0") > 0
     assert metrics.sum("portald_process_open_fds", process="supervisor") > 0
     assert metrics.sum("kubeproxy_sync_proxy_rules_last_timestamp_seconds") > 1e9
+    for table in ("nat", "filter"):
+        lines = [line for line in rules.save(lab.node, table=table) if line.startswith("-A KUBE-")]
+        assert metrics.sum("kubeproxy_sync_proxy_rules_iptables_total", table=table) == len(lines), lines
 
 
 def test_a_failed_backend_is_counted_and_set_aside(lab, serve, manifests, portald):
@@ -270,11 +274,11 @@ def test_the_dashboards_queries_are_valid(workdir):
     if not shutil.which("promtool"):
         pytest.skip("needs promtool (Debian: prometheus)")
     board = json.loads(DASHBOARD.read_text(encoding="utf-8"))
-    rules = [{"record": f"query:{panel['id']}:{target['refId']}",
-              "expr": target["expr"].replace("$__rate_interval", "5m")}
-             for panel in board["panels"] for target in panel.get("targets", [])]
+    records = [{"record": f"query:{panel['id']}:{target['refId']}",
+                "expr": target["expr"].replace("$__rate_interval", "5m")}
+               for panel in board["panels"] for target in panel.get("targets", [])]
     path = workdir / "rules.yaml"
-    path.write_text(json.dumps({"groups": [{"name": "dashboard", "rules": rules}]}), encoding="utf-8")
+    path.write_text(json.dumps({"groups": [{"name": "dashboard", "rules": records}]}), encoding="utf-8")
     checked = subprocess.run(["promtool", "check", "rules", str(path)], text=True, timeout=30,
                              capture_output=True, check=False)
     assert checked.returncode == 0, checked.stdout + checked.stderr

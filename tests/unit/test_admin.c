@@ -36,6 +36,12 @@ static int64_t now_ms(void)
 	return fake_now_ms;
 }
 
+static struct admin_rules count_rules(void *context)
+{
+	(void)context;
+	return (struct admin_rules){.nat = 7, .filter = 2};
+}
+
 /* 2026-01-02 03:04:05.678901 UTC. */
 static int64_t wall_us(void)
 {
@@ -69,6 +75,7 @@ static int setup(void **state)
 		.sync_period_ms = SYNC_PERIOD_MS,
 		.proxy_mode = "userspace",
 		.version = "1",
+		.count_rules = count_rules,
 		.now_ms = now_ms,
 		.wall_us = wall_us,
 	};
@@ -209,10 +216,10 @@ static void an_unhealthy_proxy_answers_503(void **state)
 	struct fixture *fixture = *state;
 
 	serve(fixture, 2);
-	admin_sync_done(fixture->admin, -EIO, 0);
+	admin_sync_done(fixture->admin, -EIO);
 	fake_now_ms += 2 * SYNC_PERIOD_MS;
 	expect(fixture, "127.0.0.1", "HTTP/1.0 503", "\"serviceProxyHealthy\": false");
-	admin_sync_done(fixture->admin, 0, 0);
+	admin_sync_done(fixture->admin, 0);
 	expect(fixture, "127.0.0.1", "HTTP/1.0 200", "\"serviceProxyHealthy\": true");
 }
 
@@ -272,7 +279,7 @@ static void rules_in_force_are_healthy(void **state)
 
 	assert_int_equal(admin_serve(fixture->admin), 0);
 	admin_sync_queued(fixture->admin);
-	admin_sync_done(fixture->admin, 0, 0);
+	admin_sync_done(fixture->admin, 0);
 	fake_now_ms += 1500;
 	expect_health(fixture, "/healthz", "HTTP/1.0 200",
 		"{\"lastUpdated\": \"" NOW "1.500\",\"currentTime\": \"" NOW
@@ -289,18 +296,18 @@ static void rules_two_periods_behind_are_unhealthy(void **state)
 
 	assert_int_equal(admin_serve(fixture->admin), 0);
 	admin_sync_queued(fixture->admin);
-	admin_sync_done(fixture->admin, 0, 0);
+	admin_sync_done(fixture->admin, 0);
 	fake_now_ms += 7000;
 	admin_sync_queued(fixture->admin);
 	fake_now_ms += 2 * SYNC_PERIOD_MS - 1;
 	/* Neither a failure nor another plan on its way begins the time anew. */
-	admin_sync_done(fixture->admin, -EIO, 0);
+	admin_sync_done(fixture->admin, -EIO);
 	admin_sync_queued(fixture->admin);
 	expect_health(fixture, "/healthz", "HTTP/1.0 200", "");
 	fake_now_ms++;
 	expect_health(fixture, "/healthz", "HTTP/1.0 503", "{\"lastUpdated\": \"" NOW "0.000\"");
 	expect_health(fixture, "/livez", "HTTP/1.0 503", "\"currentTime\": \"" NOW "67.000\"");
-	admin_sync_done(fixture->admin, 0, 0);
+	admin_sync_done(fixture->admin, 0);
 	expect_health(fixture, "/healthz", "HTTP/1.0 200", "");
 }
 
@@ -309,7 +316,7 @@ static void a_leaving_node_is_alive_but_not_healthy(void **state)
 	struct fixture *fixture = *state;
 
 	assert_int_equal(admin_serve(fixture->admin), 0);
-	admin_sync_done(fixture->admin, 0, 0);
+	admin_sync_done(fixture->admin, 0);
 	admin_set_node_leaving(fixture->admin, true);
 	expect_health(fixture, "/healthz", "HTTP/1.0 503", "\"nodeEligible\": false");
 	expect_health(fixture, "/livez", "HTTP/1.0 200", "");
@@ -324,11 +331,11 @@ static void nothing_in_force_yet_is_not_ready(void **state)
 	assert_int_equal(admin_serve(fixture->admin), 0);
 	admin_sync_queued(fixture->admin);
 	expect_health(fixture, "/readyz", "HTTP/1.0 503", "not ready");
-	admin_sync_done(fixture->admin, 0, 0);
+	admin_sync_done(fixture->admin, 0);
 	expect_health(fixture, "/readyz", "HTTP/1.0 200", "ok");
 	/* What is in force stays so. */
 	fake_now_ms += 10 * SYNC_PERIOD_MS;
-	admin_sync_done(fixture->admin, -EIO, 0);
+	admin_sync_done(fixture->admin, -EIO);
 	expect_health(fixture, "/readyz", "HTTP/1.0 200", "ok");
 }
 
@@ -396,8 +403,8 @@ static void syncs_and_changes_are_counted(void **state)
 	expect_metric(fixture, "\nkubeproxy_sync_proxy_rules_service_changes_pending 3\n");
 	expect_metric(fixture, "\nkubeproxy_sync_proxy_rules_endpoint_changes_pending 5\n");
 	fake_now_ms += 5;
-	admin_sync_done(fixture->admin, -EIO, 0);
-	admin_sync_done(fixture->admin, 0, 0);
+	admin_sync_done(fixture->admin, -EIO);
+	admin_sync_done(fixture->admin, 0);
 	expect_metric(fixture, "\nkubeproxy_sync_proxy_rules_service_changes_pending 0\n");
 	expect_metric(fixture, "\nkubeproxy_sync_proxy_rules_service_changes_total 3\n");
 	expect_metric(fixture, "\nkubeproxy_sync_proxy_rules_endpoint_changes_total 5\n");
@@ -405,6 +412,8 @@ static void syncs_and_changes_are_counted(void **state)
 	expect_metric(fixture, "\nkubeproxy_sync_proxy_rules_duration_seconds_bucket{le=\"0.004\"} 0\n");
 	expect_metric(fixture, "\nkubeproxy_sync_proxy_rules_duration_seconds_bucket{le=\"0.008\"} 1\n");
 	expect_metric(fixture, "\nkubeproxy_sync_proxy_rules_duration_seconds_count 1\n");
+	expect_metric(fixture, "\nkubeproxy_sync_proxy_rules_iptables_total{table=\"nat\"} 7\n");
+	expect_metric(fixture, "\nkubeproxy_sync_proxy_rules_iptables_total{table=\"filter\"} 2\n");
 	expect_metric(fixture, "\nkubeproxy_sync_proxy_rules_duration_seconds_sum 0.005\n");
 }
 
