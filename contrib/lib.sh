@@ -40,6 +40,18 @@ as_root() {
 	fi
 }
 
+# Runs a command of apt-get that starts no server of a package that has one: they are wanted for their tools.
+without_servers() {
+	local policy=/usr/sbin/policy-rc.d made='' rc=0
+	if [ ! -e $policy ]; then
+		printf '#!/bin/sh\nexit 101\n' | as_root install -m 755 /dev/stdin $policy
+		made=yes
+	fi
+	as_root "$@" || rc=$?
+	[ -z "$made" ] || as_root rm $policy
+	return $rc
+}
+
 # Installs what is missing of the named sections. Where everything is there it takes no time and needs
 # neither root nor a network.
 install_packages() {
@@ -54,7 +66,8 @@ install_packages() {
 	[ ${#missing[@]} -gt 0 ] || return 0
 	say "installing ${missing[*]}"
 	as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq update
-	as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install "${missing[@]}" >/dev/null
+	without_servers env DEBIAN_FRONTEND=noninteractive \
+		apt-get -qq -y --no-install-recommends install "${missing[@]}" >/dev/null
 }
 
 # Makes configure where it is missing or older than what it is made from.

@@ -147,7 +147,7 @@ static void visit_listener(const struct plan_listener *listener, const struct ip
 	admin_listener_fn visit, void *visitor)
 {
 	struct admin_backend *backends = mem_calloc(state->backend_count, sizeof(*backends));
-	struct parts parts;
+	struct parts parts = {.port = NULL};
 	struct admin_listener told = {
 		.traffic = traffic_of(listener),
 		.proto = listener->proto,

@@ -37,8 +37,7 @@ static int find_group(const char *name, gid_t *out)
 	*out = (gid_t)-1;
 	if (!buf)
 		return -ENOMEM;
-	getgrnam_r(name ? name : "portald", &entry, buf, GROUP_BYTES, &found);
-	if (found)
+	if (getgrnam_r(name ? name : "portald", &entry, buf, GROUP_BYTES, &found) == 0 && found)
 		*out = found->gr_gid;
 	free(buf);
 	return found || !name ? 0 : -ENOENT;

@@ -16,13 +16,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "portald/mem.h"
 #include "stats/layout.h"
 
 #define PAGE_BYTES ((size_t)4096)
@@ -110,12 +110,13 @@ int stats_create(void)
 
 int stats_open_readonly(int fd)
 {
-	char path[32];
-	int readonly;
+	char *path = mem_printf("/proc/self/fd/%d", fd);
+	int rc = open(path, O_RDONLY | O_CLOEXEC);
 
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	readonly = open(path, O_RDONLY | O_CLOEXEC);
-	return readonly < 0 ? -errno : readonly;
+	if (rc < 0)
+		rc = -errno;
+	free(path);
+	return rc;
 }
 
 struct stats *stats_map(int fd, int writable)

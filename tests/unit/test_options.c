@@ -349,6 +349,92 @@ static void connection_tracking_has_kube_proxys_defaults(void **state)
 	refuses(WORDS("-f", "a", "--conntrack-udp-timeout=1"), "must be a duration");
 }
 
+static void expect_at(const struct admin_at *at, const char *text)
+{
+	char buf[ADDR_TEXT_BYTES];
+
+	assert_int_equal(at->on, text != NULL);
+	if (text)
+		assert_string_equal(addr_port_format(&at->at, buf), text);
+}
+
+static void expect_health(const char *const *words, const char *health, const char *metrics)
+{
+	struct options options;
+	struct admin_at at;
+
+	accepts(&options, words);
+	at = options_health_at(&options);
+	expect_at(&at, health);
+	at = options_metrics_at(&options);
+	expect_at(&at, metrics);
+	options_fini(&options);
+}
+
+static void health_and_metrics_have_kube_proxys_addresses(void **state)
+{
+	(void)state;
+	expect_health(WORDS("-f", "x"), "0.0.0.0:10256", "127.0.0.1:10249");
+	expect_health(WORDS("-f", "x", "--healthz-bind-address=10.0.0.1", "--metrics-bind-address=::"),
+		"10.0.0.1:10256", "[::]:10249");
+	expect_health(WORDS("-f", "x", "--healthz-bind-address=10.0.0.1:1", "--metrics-bind-address=[::1]:2"),
+		"10.0.0.1:1", "[::1]:2");
+}
+
+static void health_and_metrics_can_be_closed(void **state)
+{
+	(void)state;
+	expect_health(WORDS("-f", "x", "--healthz-bind-address=", "--metrics-bind-address="), NULL, NULL);
+	expect_health(WORDS("-f", "x", "--healthz-bind-address=10.0.0.1:0", "--metrics-port=0"), NULL, NULL);
+	expect_health(WORDS("-f", "x", "--healthz-bind-address=10.0.0.1:1", "--healthz-port=0"), NULL,
+		"127.0.0.1:10249");
+}
+
+static void a_deprecated_port_stands_where_the_address_has_none(void **state)
+{
+	(void)state;
+	expect_health(WORDS("-f", "x", "--healthz-port=1", "--metrics-port=2"), "0.0.0.0:1", "127.0.0.1:2");
+	expect_health(WORDS("-f", "x", "--healthz-bind-address=10.0.0.1", "--healthz-port=1"), "10.0.0.1:1",
+		"127.0.0.1:10249");
+	expect_health(WORDS("-f", "x", "--healthz-bind-address=10.0.0.1:5", "--healthz-port=1"), "10.0.0.1:5",
+		"127.0.0.1:10249");
+}
+
+static void what_is_no_nodes_daemon_serves_what_was_asked_for(void **state)
+{
+	(void)state;
+	expect_health(WORDS("--steering=none", "-f", "x"), NULL, NULL);
+	expect_health(WORDS("run", "-f", "x"), NULL, NULL);
+	expect_health(WORDS("run", "-f", "x", "--metrics-bind-address=127.0.0.1", "--healthz-port=3"),
+		"0.0.0.0:3", "127.0.0.1:10249");
+}
+
+static void wrong_addresses_are_refused(void **state)
+{
+	(void)state;
+	refuses(WORDS("-f", "x", "--healthz-bind-address=localhost:1"), "must be an IP address");
+	refuses(WORDS("-f", "x", "--healthz-bind-address=10.0.0.1:"), "must be an IP address");
+	refuses(WORDS("-f", "x", "--healthz-bind-address=10.0.0.1:70000"), "must be an IP address");
+	refuses(WORDS("-f", "x", "--metrics-bind-address=[::1:5"), "must be an IP address");
+	refuses(WORDS("-f", "x", "--metrics-bind-address=:5"), "must be an IP address");
+	refuses(WORDS("-f", "x", "--metrics-bind-address=[10.0.0.1]5"), "must be an IP address");
+}
+
+static void explain_wants_one_name(void **state)
+{
+	struct options options;
+
+	(void)state;
+	accepts(&options, WORDS("explain", "default/web:http", "-o", "json"));
+	assert_int_equal(options.command, OPTIONS_EXPLAIN);
+	assert_string_equal(options.explain, "default/web:http");
+	options_fini(&options);
+	refuses(WORDS("explain"), "what shall be explained");
+	refuses(WORDS("explain", "a", "b"), "unexpected word");
+	refuses(WORDS("status", "a"), "unexpected word");
+	refuses(WORDS("status", "-o", "yaml"), "table or json");
+}
+
 static void cleanup_is_a_command_and_a_flag(void **state)
 {
 	struct options options;
@@ -396,6 +482,12 @@ int main(void)
 		cmocka_unit_test(modes_other_than_userspace_are_refused_with_the_reason),
 		cmocka_unit_test(the_values_of_flags_without_effect_are_checked),
 		cmocka_unit_test(connection_tracking_has_kube_proxys_defaults),
+		cmocka_unit_test(health_and_metrics_have_kube_proxys_addresses),
+		cmocka_unit_test(health_and_metrics_can_be_closed),
+		cmocka_unit_test(a_deprecated_port_stands_where_the_address_has_none),
+		cmocka_unit_test(what_is_no_nodes_daemon_serves_what_was_asked_for),
+		cmocka_unit_test(wrong_addresses_are_refused),
+		cmocka_unit_test(explain_wants_one_name),
 		cmocka_unit_test(cleanup_is_a_command_and_a_flag),
 		cmocka_unit_test(help_names_every_flag_that_is_parsed),
 	};
