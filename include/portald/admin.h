@@ -120,8 +120,10 @@ void admin_sync_queued(struct admin *admin);
  * error may also come later, when rules that were in force can't be kept so. */
 void admin_sync_done(struct admin *admin, int error);
 
-/* The time from a change of endpoints in the cluster to its being in force here. */
-void admin_count_programming(struct admin *admin, int64_t ms);
+/* The Service's endpoints have changed, because of what happened in the cluster at that time, in milliseconds
+ * since 1970. How long that took to be in force is counted with the next success; once for each time, and not
+ * for times before admin was made. 0: the Service is gone. */
+void admin_note_trigger(struct admin *admin, const char *namespace, const char *service, int64_t trigger_ms);
 
 /* The Node is about to be deleted, or not: a load balancer shall look for another. */
 void admin_set_node_leaving(struct admin *admin, bool leaving);

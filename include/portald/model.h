@@ -110,6 +110,8 @@ struct model_slice {
 	size_t port_count;
 	struct model_endpoint *endpoints;
 	size_t endpoint_count;
+	int64_t trigger_ms; /* when the cluster's change happened that made it so, since 1970; 0: unknown. Two
+			     * slices that differ in this only are equal */
 };
 
 /* A node, as far as the choice of endpoints asks for it. */

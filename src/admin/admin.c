@@ -41,6 +41,7 @@ struct admin *admin_new(struct event_base *base, const struct admin_options *opt
 	if (options->sync_period_ms <= 0)
 		admin->options.sync_period_ms = SYNC_PERIOD_MS;
 	admin->health.started_ms = admin->options.now_ms();
+	admin->health.started_wall_us = admin->options.wall_us();
 	counts_init(&admin->counts);
 	admin->retry = event_new(base, -1, 0, on_retry, admin);
 	return admin;
@@ -53,6 +54,7 @@ void admin_free(struct admin *admin)
 	admin_set_health_checks(admin, NULL, 0);
 	faces_free(admin);
 	event_free(admin->retry);
+	triggers_free(admin);
 	counts_fini(&admin->counts);
 	free(admin);
 }

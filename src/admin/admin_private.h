@@ -10,7 +10,7 @@ struct evhttp;
 
 /* How far rules are behind. Times of the monotonic clock; 0: none. */
 struct health {
-	int64_t started_ms;
+	int64_t started_ms, started_wall_us;
 	int64_t pending_ms; /* since when something waits to be in force */
 	int64_t updated_ms; /* when something has last come into force */
 	int64_t updated_wall_us;
@@ -43,6 +43,7 @@ struct counts {
 
 struct check;
 struct face;
+struct trigger;
 
 struct admin {
 	struct event_base *base;
@@ -52,6 +53,8 @@ struct admin {
 	struct face *faces;
 	struct health health;
 	struct counts counts;
+	struct trigger *triggers; /* see trigger.c */
+	struct trigger *pending_triggers;
 };
 
 /* admin.c */
@@ -89,6 +92,11 @@ void counts_init(struct counts *counts);
 void counts_fini(struct counts *counts);
 void counts_queued(struct admin *admin);
 void counts_done(struct admin *admin, int error);
+
+/* trigger.c */
+/* What waits is in force now. */
+void triggers_done(struct admin *admin);
+void triggers_free(struct admin *admin);
 
 /* metrics.c */
 /* All metrics, in Prometheus' text format. */

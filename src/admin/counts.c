@@ -68,11 +68,7 @@ void counts_done(struct admin *admin, int error)
 	counts->queued_ms = 0;
 	counts->synced_wall_us = admin->options.wall_us();
 	counts->services_pending = counts->slices_pending = 0;
-}
-
-void admin_count_programming(struct admin *admin, int64_t ms)
-{
-	histogram_add(&admin->counts.programming, (double)ms / 1000);
+	triggers_done(admin);
 }
 
 void admin_count_request(struct admin *admin, unsigned status, const char *method, const char *host)

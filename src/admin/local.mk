@@ -14,4 +14,5 @@ src_admin_libadmin_a_SOURCES = \
 	src/admin/metrics_service.c \
 	src/admin/server.c \
 	src/admin/text.c \
-	src/admin/text.h
+	src/admin/text.h \
+	src/admin/trigger.c

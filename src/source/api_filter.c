@@ -32,6 +32,7 @@ static const struct api_filter label_fields[] = {
 };
 static const struct api_filter annotation_fields[] = {
 	KEEP("portald.io/*"),
+	KEEP("endpoints.kubernetes.io/last-change-trigger-time"),
 	KEEP("service.beta.kubernetes.io/load-balancer-source-ranges"),
 	END,
 };

@@ -49,6 +49,13 @@ bool decode_weight(struct scope *scope, const struct doc_node *node, uint16_t *w
  * -EINVAL. */
 int decode_duration(const char *text, uint32_t *ms);
 
+/* A time as RFC 3339 writes it, "2026-01-02T03:04:05.678Z", in milliseconds since 1970; 0 if it is none, or
+ * before. */
+int64_t decode_time_ms(const char *text);
+/* When what the object tells of has changed in the cluster, by its annotation; 0 if it doesn't say, or not
+ * well: whoever reads it only measures. */
+int64_t decode_trigger_ms(const struct doc_node *node);
+
 /* Parts that several kinds have. Each reports what is wrong with `field` of parent. */
 void decode_labels_check(struct scope *scope, const struct doc_node *parent, const char *field);
 enum proto decode_protocol(struct scope *scope, const struct doc_node *parent);

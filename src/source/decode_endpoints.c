@@ -26,8 +26,11 @@ static struct set_endpoints *endpoints_new(struct scope *scope, const struct doc
 	return endpoints;
 }
 
-static void finish(struct decoder *decoder, struct scope *scope, struct set_endpoints *endpoints)
+static void finish(struct decoder *decoder, struct scope *scope, const struct doc_node *node,
+	struct set_endpoints *endpoints)
 {
+	for (size_t i = 0; i < endpoints->slice_count; i++)
+		endpoints->slices[i]->trigger_ms = decode_trigger_ms(node);
 	if (scope->error_count == 0)
 		set_take_endpoints(decoder->set, endpoints);
 	else
@@ -166,7 +169,7 @@ void decode_endpoints(struct decoder *decoder, struct scope *scope, const struct
 		scope_leave(scope, index_mark);
 	}
 	scope_leave(scope, mark);
-	finish(decoder, scope, endpoints);
+	finish(decoder, scope, node, endpoints);
 }
 
 /* ---- EndpointSlice ---- */
@@ -317,5 +320,5 @@ void decode_endpoint_slice(struct decoder *decoder, struct scope *scope, const s
 		decode_slice(scope, node, endpoints, type[3] == '4' ? ADDR_V4 : ADDR_V6);
 	else
 		scope_unsupported(scope, "addressType", doc_get(node, "addressType"), type, types);
-	finish(decoder, scope, endpoints);
+	finish(decoder, scope, node, endpoints);
 }

@@ -26,6 +26,7 @@ src_source_libsource_a_SOURCES = \
 	src/source/decode_parts.c \
 	src/source/decode_pod.c \
 	src/source/decode_service.c \
+	src/source/decode_time.c \
 	src/source/decode_service.h \
 	src/source/derive.c \
 	src/source/doc.c \

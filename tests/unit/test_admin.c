@@ -42,10 +42,13 @@ static struct admin_rules count_rules(void *context)
 	return (struct admin_rules){.nat = 7, .filter = 2};
 }
 
-/* 2026-01-02 03:04:05.678901 UTC. */
+/* 2026-01-02 03:04:05.678901 UTC, and what a test adds. */
+#define BEGIN_US INT64_C(1767323045678901)
+static int64_t wall_later_us;
+
 static int64_t wall_us(void)
 {
-	return INT64_C(1767323045678901);
+	return BEGIN_US + wall_later_us;
 }
 
 /* A port that is free now, below those that the kernel gives to tests that run beside this one. */
@@ -81,6 +84,7 @@ static int setup(void **state)
 	};
 
 	fake_now_ms = 1000000;
+	wall_later_us = 0;
 	fixture->base = event_base_new();
 	fixture->port = free_port();
 	options.health = options.metrics = (struct admin_at){.on = true};
@@ -417,6 +421,29 @@ static void syncs_and_changes_are_counted(void **state)
 	expect_metric(fixture, "\nkubeproxy_sync_proxy_rules_duration_seconds_sum 0.005\n");
 }
 
+static void a_change_in_the_cluster_is_counted_when_it_is_in_force(void **state)
+{
+	struct fixture *fixture = *state;
+	int64_t changed_ms = BEGIN_US / 1000 + 1000;
+
+	assert_int_equal(admin_serve(fixture->admin), 0);
+	/* What happened before is not this process's doing. */
+	admin_note_trigger(fixture->admin, "default", "old", changed_ms - 2000);
+	admin_note_trigger(fixture->admin, "default", "web", changed_ms);
+	admin_note_trigger(fixture->admin, "default", "gone", changed_ms);
+	admin_note_trigger(fixture->admin, "default", "gone", 0);
+	wall_later_us = 1400000;
+	admin_sync_done(fixture->admin, -EIO);
+	expect_metric(fixture, "\nkubeproxy_network_programming_duration_seconds_count 0\n");
+	admin_sync_done(fixture->admin, 0);
+	/* The same again is no other change. */
+	admin_note_trigger(fixture->admin, "default", "web", changed_ms);
+	admin_sync_done(fixture->admin, 0);
+	expect_metric(fixture, "\nkubeproxy_network_programming_duration_seconds_count 1\n");
+	expect_metric(fixture, "\nkubeproxy_network_programming_duration_seconds_bucket{le=\"0.25\"} 0\n");
+	expect_metric(fixture, "\nkubeproxy_network_programming_duration_seconds_bucket{le=\"0.5\"} 1\n");
+}
+
 static void requests_are_counted_by_their_answer(void **state)
 {
 	struct fixture *fixture = *state;
@@ -452,6 +479,7 @@ int main(void)
 		CASE(an_address_in_use_ends_it_only_if_asked),
 		CASE(proxy_mode_is_told),
 		CASE(syncs_and_changes_are_counted),
+		CASE(a_change_in_the_cluster_is_counted_when_it_is_in_force),
 		CASE(requests_are_counted_by_their_answer),
 	};
 

@@ -212,6 +212,48 @@ static void a_service_without_endpoints_says_why(void **state)
 		"its EndpointSlices and Endpoints are empty");
 }
 
+#define TRIGGERED(time)                                                                                      \
+	"---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: web-1, labels: "        \
+	"{kubernetes.io/service-name: web}, annotations: "                                                   \
+	"{endpoints.kubernetes.io/last-change-trigger-time: '" time "'}}\n"                                  \
+	"addressType: IPv4\nports: [{port: 80}]\nendpoints: [{addresses: [10.0.0.1]}]\n"
+
+static void assert_trigger(const char *text, int64_t expected_ms)
+{
+	struct decoded decoded = decode_text(text);
+
+	assert_string_equal(decoded.messages, "");
+	assert_int_equal(decoded.result.snapshot->slice_count, 1);
+	assert_true(decoded.result.snapshot->slices[0]->trigger_ms == expected_ms);
+	decoded_fini(&decoded);
+}
+
+static void the_time_of_the_change_is_read(void **state)
+{
+	static const char service[] = SERVICE("web", "ports: [{port: 80}]");
+	char *endpoints = mem_printf(
+		"%s" ENDPOINTS("web", "{addresses: [{ip: 10.0.0.1}], ports: [{port: 80}]}"), service);
+
+	(void)state;
+	assert_trigger(endpoints, 0);
+	free(endpoints);
+	assert_trigger(SERVICE("web", "ports: [{port: 80}]") TRIGGERED("2026-01-02T03:04:05.678901234Z"),
+		INT64_C(1767323045678));
+	assert_trigger(SERVICE("web", "ports: [{port: 80}]") TRIGGERED("2026-01-02T03:04:05Z"),
+		INT64_C(1767323045000));
+	assert_trigger(SERVICE("web", "ports: [{port: 80}]") TRIGGERED("2026-01-02T04:34:05+01:30"),
+		INT64_C(1767323045000));
+}
+
+static void a_time_that_is_none_is_unknown(void **state)
+{
+	(void)state;
+	assert_trigger(SERVICE("web", "ports: [{port: 80}]") TRIGGERED("yesterday"), 0);
+	assert_trigger(SERVICE("web", "ports: [{port: 80}]") TRIGGERED("2026-01-02T03:04:05"), 0);
+	assert_trigger(SERVICE("web", "ports: [{port: 80}]") TRIGGERED("2026-01-02T03:04:05.5+1"), 0);
+	assert_trigger(SERVICE("web", "ports: [{port: 80}]") TRIGGERED("1066-10-14T09:00:00Z"), 0);
+}
+
 static void bad_endpoints_are_refused(void **state)
 {
 	static const struct {
@@ -478,6 +520,8 @@ int main(void)
 		cmocka_unit_test(a_mirrored_endpoints_object_is_not_taken_twice),
 		cmocka_unit_test(pods_come_before_what_is_written_about_them),
 		cmocka_unit_test(a_service_without_endpoints_says_why),
+		cmocka_unit_test(the_time_of_the_change_is_read),
+		cmocka_unit_test(a_time_that_is_none_is_unknown),
 		cmocka_unit_test(bad_endpoints_are_refused),
 		cmocka_unit_test(slices_of_no_service_are_noted),
 		cmocka_unit_test(the_first_claim_on_an_address_or_port_stands),
