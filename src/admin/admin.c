@@ -8,7 +8,7 @@
 #include "portald/mem.h"
 
 /* Ports that could not be opened are tried again this often. */
-#define RETRY_S 5
+#define RETRY_S 2
 #define SYNC_PERIOD_MS 30000
 
 void admin_open_missing(struct admin *admin)
