@@ -33,7 +33,7 @@ enum ipc_type {
 	/* supervisor -> relay */
 	IPC_RELAY_LISTENER, /* struct ipc_relay_listener and one descriptor */
 	IPC_RELAY_BACKENDS, /* struct ipc_relay_backends */
-	IPC_RELAY_CLOSE,    /* listener slot */
+	IPC_RELAY_CLOSE,    /* the listener's name */
 	/* supervisor <-> starter */
 	IPC_SPAWN,  /* struct ipc_spawn and the child's descriptors */
 	IPC_EXITED, /* struct ipc_exited */
@@ -63,10 +63,16 @@ struct ipc_relay_portal {
 	bool check_source;   /* only clients within the listener's source ranges */
 };
 
+/* The most listeners of a relay, which are named by numbers below. */
+#define IPC_MAX_RELAY_LISTENERS (1u << 20)
+
 struct ipc_relay_listener {
-	uint32_t slot; /* stats index; names the listener in later messages */
+	uint32_t name; /* for later messages */
+	uint32_t slot; /* stats index; listeners that share it are several sockets of one */
 	enum proto proto;
-	bool check_destination; /* refuse connections that were not redirected */
+	bool check_destination; /* refuse connections to what is none of the portals, or closed to the client
+				 */
+	bool direct;            /* the destination is the socket's own address: nothing was redirected */
 	const char *key;        /* for log lines */
 	struct service_options options;
 	const struct ipc_relay_portal *portals;
@@ -82,7 +88,7 @@ struct ipc_relay_backend {
 };
 
 struct ipc_relay_backends {
-	uint32_t slot; /* of the listener */
+	uint32_t listener; /* its name */
 	const struct ipc_relay_backend *backends;
 	size_t backend_count;
 };
@@ -177,7 +183,7 @@ int ipc_send_listener_put(struct ipc_channel *channel, const struct plan_listene
 int ipc_send_listener_del(struct ipc_channel *channel, const char *id);
 int ipc_send_relay_listener(struct ipc_channel *channel, const struct ipc_relay_listener *listener, int fd);
 int ipc_send_relay_backends(struct ipc_channel *channel, const struct ipc_relay_backends *backends);
-int ipc_send_relay_close(struct ipc_channel *channel, uint32_t slot);
+int ipc_send_relay_close(struct ipc_channel *channel, uint32_t listener);
 int ipc_send_spawn(
 	struct ipc_channel *channel, const struct ipc_spawn *spawn, const int *fds, size_t fd_count);
 int ipc_send_exited(struct ipc_channel *channel, const struct ipc_exited *exited);
@@ -206,7 +212,7 @@ int ipc_decode_relay_listener(
 	const struct ipc_frame *frame, struct ipc_relay_listener *out, struct ipc_storage *storage);
 int ipc_decode_relay_backends(
 	const struct ipc_frame *frame, struct ipc_relay_backends *out, struct ipc_storage *storage);
-int ipc_decode_relay_close(const struct ipc_frame *frame, uint32_t *slot);
+int ipc_decode_relay_close(const struct ipc_frame *frame, uint32_t *listener);
 int ipc_decode_spawn(const struct ipc_frame *frame, struct ipc_spawn *out);
 int ipc_decode_exited(const struct ipc_frame *frame, struct ipc_exited *out);
 int ipc_decode_files_get(const struct ipc_frame *frame, uint32_t *index);

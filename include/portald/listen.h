@@ -17,9 +17,18 @@ struct listen_range {
 	uint16_t first, last;
 };
 
+/* How a portal's own address is bound. */
+enum listen_flag {
+	LISTEN_DIRECT = 1, /* the address may be no interface's; others of this user may bind it as well */
+	LISTEN_HOST =
+		2, /* takes only what this host sends itself, and takes it before one without the flag */
+	LISTEN_DROP = 4, /* drops all that comes: no relay gets it */
+};
+
 /* The sockets of one listener: one a relay, all bound to one address and port by SO_REUSEPORT. */
 struct listen_socket {
 	struct addr_port at;
+	unsigned flags; /* of enum listen_flag */
 	size_t relay_count;
 	int fds[LISTEN_MAX_RELAYS];
 };
@@ -31,6 +40,13 @@ struct listen_socket {
  * -EADDRINUSE when the range has no free port, -EMFILE, ... */
 int listen_open(struct listen_socket *out, enum proto proto, const struct addr *bind_addr,
 	const struct listen_range *range, size_t relay_count, uint32_t seed);
+
+/* Opens relay_count sockets (one with LISTEN_DROP) on a portal's address and port, as listen_open() does on a
+ * proxy port, but that whoever binds the same again, as LISTEN_DIRECT, shares it: a portal may move from one
+ * listener to another without a gap. flags may be LISTEN_DROP. Returns 0, or a negative errno
+ * with nothing left open: -EADDRINUSE if another process has the port, there or at every address. */
+int listen_bind(struct listen_socket *out, enum proto proto, const struct addr_port *at, unsigned flags,
+	size_t relay_count);
 
 /* Closes the listener's sockets. */
 void listen_close(struct listen_socket *socket);

@@ -93,6 +93,7 @@ char *steering_nftables_render_cleanup(void);
 enum steering_kind {
 	STEERING_IPTABLES,
 	STEERING_NFTABLES,
+	STEERING_LOCAL, /* no rules: listeners are on the portals' own addresses, which become the host's */
 	STEERING_KINDS,
 };
 

@@ -13,9 +13,11 @@ int ipc_send_relay_listener(struct ipc_channel *channel, const struct ipc_relay_
 {
 	struct ipc_writer writer = {0};
 
+	ipc_put_u32(&writer, listener->name);
 	ipc_put_u32(&writer, listener->slot);
 	ipc_put_u8(&writer, (uint8_t)listener->proto);
 	ipc_put_bool(&writer, listener->check_destination);
+	ipc_put_bool(&writer, listener->direct);
 	ipc_put_text(&writer, listener->key, PLAN_MAX_KEY_BYTES - 1);
 	ipc_put_options(&writer, &listener->options);
 	ipc_put_count(&writer, listener->portal_count, PLAN_MAX_PORTALS);
@@ -61,9 +63,11 @@ int ipc_decode_relay_listener(
 	struct ipc_reader reader = ipc_reader_of(frame, IPC_RELAY_LISTENER);
 
 	storage->count = 0;
+	out->name = ipc_get_u32(&reader);
 	out->slot = ipc_get_u32(&reader);
 	out->proto = ipc_get_enum(&reader, PROTOS);
 	out->check_destination = ipc_get_bool(&reader);
+	out->direct = ipc_get_bool(&reader);
 	out->key = ipc_get_key(&reader, storage);
 	out->options = ipc_get_options(&reader);
 	out->portals = get_portals(&reader, &out->portal_count, storage);
@@ -75,7 +79,7 @@ int ipc_send_relay_backends(struct ipc_channel *channel, const struct ipc_relay_
 {
 	struct ipc_writer writer = {0};
 
-	ipc_put_u32(&writer, backends->slot);
+	ipc_put_u32(&writer, backends->listener);
 	ipc_put_count(&writer, backends->backend_count, PLAN_MAX_BACKENDS);
 	for (size_t i = 0; i < backends->backend_count; i++) {
 		ipc_put_addr_port(&writer, &backends->backends[i].at);
@@ -92,7 +96,7 @@ int ipc_decode_relay_backends(
 	struct ipc_relay_backend *backends;
 
 	storage->count = 0;
-	out->slot = ipc_get_u32(&reader);
+	out->listener = ipc_get_u32(&reader);
 	out->backend_count = ipc_get_count(&reader, PLAN_MAX_BACKENDS, BACKEND_BYTES);
 	backends = ipc_storage_add(storage, out->backend_count, sizeof(*backends));
 	for (size_t i = 0; i < out->backend_count; i++) {
@@ -104,18 +108,18 @@ int ipc_decode_relay_backends(
 	return ipc_reader_finish_in(&reader, storage);
 }
 
-int ipc_send_relay_close(struct ipc_channel *channel, uint32_t slot)
+int ipc_send_relay_close(struct ipc_channel *channel, uint32_t listener)
 {
 	struct ipc_writer writer = {0};
 
-	ipc_put_u32(&writer, slot);
+	ipc_put_u32(&writer, listener);
 	return ipc_writer_send(&writer, channel, IPC_RELAY_CLOSE, NULL, 0);
 }
 
-int ipc_decode_relay_close(const struct ipc_frame *frame, uint32_t *slot)
+int ipc_decode_relay_close(const struct ipc_frame *frame, uint32_t *listener)
 {
 	struct ipc_reader reader = ipc_reader_of(frame, IPC_RELAY_CLOSE);
 
-	*slot = ipc_get_u32(&reader);
+	*listener = ipc_get_u32(&reader);
 	return ipc_reader_finish(&reader);
 }

@@ -13,10 +13,14 @@
  * bound without the option and gets it only then, which leaves no gap either; SO_REUSEADDR, which for UDP
  * is another way to share, is never set. The kernel spreads by a hash of both addresses and ports, so a
  * client's datagrams always come to the same relay.
+ *
+ * A portal's own address is bound without a probe: listeners of our own may be on the port at other
+ * addresses, or on the same until the Service that had it before is gone.
  */
 #include "portald/listen.h"
 
 #include <errno.h>
+#include <linux/filter.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdbool.h>
@@ -72,23 +76,46 @@ static int set_options(int fd, const struct option *options, size_t count)
 	return 0;
 }
 
-/* A socket bound to at, with bind_options or, as a probe, with SO_REUSEADDR only. Returns the descriptor
- * or a negative errno. */
-static int open_bound(const struct addr_port *at, bool probe)
+static int bind_socket(int fd, const struct addr_port *at)
 {
 	struct sockaddr_storage sa;
 	socklen_t sa_len = addr_to_sockaddr(at, &sa);
+
+	return bind(fd, (struct sockaddr *)&sa, sa_len) < 0 ? -errno : 0;
+}
+
+/* What the flags ask for, before bind(). */
+static int set_flags(int fd, unsigned flags)
+{
+	static const struct option freebind = {IPPROTO_IP, IP_FREEBIND, 1};
+	struct sock_filter none = BPF_STMT(BPF_RET | BPF_K, 0);
+	struct sock_fprog drop = {.len = 1, .filter = &none};
+	int rc = flags & LISTEN_DIRECT ? set_options(fd, &freebind, 1) : 0;
+
+	if (rc == 0 && (flags & LISTEN_DROP) &&
+		setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &drop, sizeof(drop)) < 0)
+		rc = -errno;
+	return rc;
+}
+
+/* A socket bound to at, with bind_options or, as a probe, with SO_REUSEADDR only. Returns the descriptor
+ * or a negative errno. */
+static int open_bound(const struct addr_port *at, bool probe, unsigned flags)
+{
 	const struct option v6_only = {IPPROTO_IPV6, IPV6_V6ONLY, 1};
-	int fd = socket(sa.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int domain = addr_family(&at->addr) == ADDR_V6 ? AF_INET6 : AF_INET;
+	int fd = socket(domain, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	int rc;
 
 	if (fd < 0)
 		return -errno;
 	rc = set_options(fd, bind_options, probe ? 1 : COUNT(bind_options));
-	if (rc == 0 && sa.ss_family == AF_INET6)
+	if (rc == 0 && domain == AF_INET6)
 		rc = set_options(fd, &v6_only, 1);
-	if (rc == 0 && bind(fd, (struct sockaddr *)&sa, sa_len) < 0)
-		rc = -errno;
+	if (rc == 0)
+		rc = set_flags(fd, flags);
+	if (rc == 0)
+		rc = bind_socket(fd, at);
 	if (rc == 0)
 		return fd;
 	close(fd);
@@ -97,7 +124,7 @@ static int open_bound(const struct addr_port *at, bool probe)
 
 static int probe_port(const struct addr_port *at)
 {
-	int fd = open_bound(at, true);
+	int fd = open_bound(at, true, 0);
 
 	if (fd < 0)
 		return fd;
@@ -123,7 +150,7 @@ static int learn_port(int fd, uint16_t *port)
 
 static int open_tcp(struct listen_socket *out)
 {
-	int fd = open_bound(&out->at, false);
+	int fd = open_bound(&out->at, false, out->flags);
 
 	if (fd < 0)
 		return fd;
@@ -146,22 +173,23 @@ static int set_udp_options(int fd, const struct addr *bind_addr)
 static int open_udp(struct listen_socket *out)
 {
 	const struct option v6_only = {IPPROTO_IPV6, IPV6_V6ONLY, 1}, share = {SOL_SOCKET, SO_REUSEPORT, 1};
-	struct sockaddr_storage sa;
-	socklen_t sa_len = addr_to_sockaddr(&out->at, &sa);
-	int fd = socket(sa.ss_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	bool first = out->relay_count == 0;
+	int domain = addr_family(&out->at.addr) == ADDR_V6 ? AF_INET6 : AF_INET;
+	int fd = socket(domain, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	bool alone = out->relay_count == 0 && !(out->flags & LISTEN_DIRECT);
 	int rc = 0;
 
 	if (fd < 0)
 		return -errno;
 	out->fds[out->relay_count++] = fd;
-	if (sa.ss_family == AF_INET6)
+	if (domain == AF_INET6)
 		rc = set_options(fd, &v6_only, 1);
-	if (rc == 0 && !first)
+	if (rc == 0)
+		rc = set_flags(fd, out->flags);
+	if (rc == 0 && !alone)
 		rc = set_options(fd, &share, 1);
-	if (rc == 0 && bind(fd, (struct sockaddr *)&sa, sa_len) < 0)
-		rc = -errno;
-	if (rc == 0 && first)
+	if (rc == 0)
+		rc = bind_socket(fd, &out->at);
+	if (rc == 0 && alone)
 		rc = set_options(fd, &share, 1);
 	return rc == 0 ? set_udp_options(fd, &out->at.addr) : rc;
 }
@@ -178,12 +206,12 @@ static int open_socket(struct listen_socket *out, enum proto proto)
 
 /* Opens all sockets on one port. They listen only once all are bound, so that a port that is given up
  * again has not taken a connection. */
-static int open_all(
-	struct listen_socket *out, enum proto proto, const struct addr_port *at, size_t relay_count)
+static int open_all(struct listen_socket *out, enum proto proto, const struct addr_port *at, unsigned flags,
+	size_t relay_count)
 {
 	int rc = 0;
 
-	*out = (struct listen_socket){.at = *at};
+	*out = (struct listen_socket){.at = *at, .flags = flags};
 	while (rc == 0 && out->relay_count < relay_count)
 		rc = open_socket(out, proto);
 	for (size_t i = 0; rc == 0 && proto == PROTO_TCP && i < relay_count; i++) {
@@ -208,7 +236,7 @@ static int open_in_range(struct listen_socket *out, enum proto proto, const stru
 
 		rc = proto == PROTO_TCP ? probe_port(&at) : 0;
 		if (rc == 0)
-			rc = open_all(out, proto, &at, relay_count);
+			rc = open_all(out, proto, &at, 0, relay_count);
 	}
 	return rc;
 }
@@ -222,8 +250,19 @@ int listen_open(struct listen_socket *out, enum proto proto, const struct addr *
 	if (relay_count == 0 || relay_count > LISTEN_MAX_RELAYS || range->last < range->first)
 		return -EINVAL;
 	if (range->first == 0)
-		return open_all(out, proto, &(struct addr_port){.addr = *bind_addr}, relay_count);
+		return open_all(out, proto, &(struct addr_port){.addr = *bind_addr}, 0, relay_count);
 	return open_in_range(out, proto, bind_addr, range, relay_count, seed);
+}
+
+int listen_bind(struct listen_socket *out, enum proto proto, const struct addr_port *at, unsigned flags,
+	size_t relay_count)
+{
+	*out = (struct listen_socket){.relay_count = 0};
+	if (proto != PROTO_TCP && proto != PROTO_UDP)
+		return -EPROTONOSUPPORT;
+	if (relay_count == 0 || relay_count > LISTEN_MAX_RELAYS || at->port == 0)
+		return -EINVAL;
+	return open_all(out, proto, at, flags | LISTEN_DIRECT, flags & LISTEN_DROP ? 1 : relay_count);
 }
 
 void listen_close(struct listen_socket *socket)

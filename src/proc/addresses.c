@@ -29,6 +29,29 @@ bool addresses_have(const struct addresses *addresses, const struct addr *addr)
 
 /* ---- NodePorts ---- */
 
+bool addresses_unrestricted(const struct addresses *addresses, enum addr_family family)
+{
+	for (size_t i = 0; i < addresses->range_count; i++) {
+		if (addr_family(&addresses->ranges[i].addr) == family)
+			return false;
+	}
+	return true;
+}
+
+bool addresses_can_be_bound(const struct addr *addr)
+{
+	return addr_family(addr) == ADDR_V4 || !addr_is_link_local(addr);
+}
+
+bool addresses_have_node_port(const struct addresses *addresses, const struct addr *addr)
+{
+	bool allowed = addresses_unrestricted(addresses, addr_family(addr));
+
+	for (size_t i = 0; i < addresses->range_count; i++)
+		allowed |= addr_prefix_contains(&addresses->ranges[i], addr);
+	return allowed && addresses_can_be_bound(addr);
+}
+
 /* The address from which this node talks to the world: what the kernel picks for a destination beyond all
  * networks of the node's own. Nothing is sent. */
 static int find_primary(struct addr *out, enum addr_family family)

@@ -25,6 +25,15 @@ struct addresses {
 int addresses_load(struct addresses *addresses, const struct options *options);
 void addresses_free(struct addresses *addresses);
 
+/* True if NodePorts of the family are on every address of the node. */
+bool addresses_unrestricted(const struct addresses *addresses, enum addr_family family);
+
+/* False for a link-local IPv6 address, which is one only together with its interface. */
+bool addresses_can_be_bound(const struct addr *addr);
+
+/* True if NodePorts are on that address of the node, and can be bound there. */
+bool addresses_have_node_port(const struct addresses *addresses, const struct addr *addr);
+
 bool addresses_have(const struct addresses *addresses, const struct addr *addr);
 
 /* Calls changed() a moment after addresses came or went. */

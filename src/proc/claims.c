@@ -15,44 +15,19 @@ struct round {
 	bool changed;
 };
 
-/* Whether NodePorts of the family are on every address. */
-static bool unrestricted(const struct addresses *addresses, enum addr_family family)
-{
-	for (size_t i = 0; i < addresses->range_count; i++) {
-		if (addr_family(&addresses->ranges[i].addr) == family)
-			return false;
-	}
-	return true;
-}
-
-static bool allowed(const struct addresses *addresses, const struct addr *addr)
-{
-	for (size_t i = 0; i < addresses->range_count; i++) {
-		if (addr_prefix_contains(&addresses->ranges[i], addr))
-			return true;
-	}
-	return false;
-}
-
-/* A link-local address is an address only together with its interface; nothing can be bound to it alone. */
-static bool can_be_bound(const struct addr *addr)
-{
-	return addr_family(addr) == ADDR_V4 || !addr_is_link_local(addr);
-}
-
 static int claim_node_port(struct round *round, enum proto proto, const struct addr_port *at)
 {
 	const struct addresses *addresses = round->addresses;
 	int rc = 0;
 
-	if (unrestricted(addresses, addr_family(&at->addr)))
+	if (addresses_unrestricted(addresses, addr_family(&at->addr)))
 		return listen_claims_hold(round->claims, proto, at);
 	for (size_t i = 0; i < addresses->count; i++) {
 		struct addr_port one = {.addr = addresses->list[i], .port = at->port};
 		int error = 0;
 
-		if (addr_family(&one.addr) == addr_family(&at->addr) && allowed(addresses, &one.addr) &&
-			can_be_bound(&one.addr))
+		if (addr_family(&one.addr) == addr_family(&at->addr) &&
+			addresses_have_node_port(addresses, &one.addr))
 			error = listen_claims_hold(round->claims, proto, &one);
 		rc = rc < 0 ? rc : error;
 	}
@@ -66,7 +41,8 @@ static int claim_portal(struct round *round, enum proto proto, const struct plan
 		return claim_node_port(round, proto, &portal->at);
 	case PLAN_PORTAL_EXTERNAL_IP:
 	case PLAN_PORTAL_LOAD_BALANCER:
-		if (addresses_have(round->addresses, &portal->at.addr) && can_be_bound(&portal->at.addr))
+		if (addresses_have(round->addresses, &portal->at.addr) &&
+			addresses_can_be_bound(&portal->at.addr))
 			return listen_claims_hold(round->claims, proto, &portal->at);
 		return 0;
 	default:
@@ -90,18 +66,22 @@ static void report(const struct table_entry *entry, const struct plan_portal *po
 			log_addr_port("portal", &portal->at), log_errno("error", -error));
 }
 
+bool claims_note(struct table_entry *entry, size_t portal, int error, const struct claims_listener *listener)
+{
+	if (error == entry->claim_errors[portal])
+		return false;
+	entry->claim_errors[portal] = error;
+	report(entry, &entry->record->portals[portal], error);
+	listener->changed(listener->context, entry);
+	return true;
+}
+
 static void claim_of(struct round *round, struct table_entry *entry, size_t i)
 {
-	const struct plan_portal *portal = &entry->record->portals[i];
-	int rc = claim_portal(round, entry->record->proto, portal);
+	int rc = claim_portal(round, entry->record->proto, &entry->record->portals[i]);
 
 	round->failed += rc < 0;
-	if (rc == entry->claim_errors[i])
-		return;
-	entry->claim_errors[i] = rc;
-	round->changed = true;
-	report(entry, portal, rc);
-	round->listener->changed(round->listener->context, entry);
+	round->changed |= claims_note(entry, i, rc, round->listener);
 }
 
 static void claim_all(struct round *round, bool node_ports)

@@ -22,4 +22,8 @@ struct claims_listener {
 size_t claims_update(struct listen_claims *claims, struct table *table, const struct addresses *addresses,
 	const struct claims_listener *listener, bool *changed);
 
+/* Notes whether a portal of the entry has its port: 0, or the negative errno why not. Where that is new it is
+ * logged, listener is told, and true returned. */
+bool claims_note(struct table_entry *entry, size_t portal, int error, const struct claims_listener *listener);
+
 #endif

@@ -8,11 +8,11 @@
 
 static const char *set_steering(struct options *options, const char *value)
 {
-	static const char *const names[] = {"iptables", "nftables", "auto", "none", NULL};
+	static const char *const names[] = {"iptables", "nftables", "local", "auto", "none", NULL};
 	int found = value_choice(value, names);
 
 	if (found < 0)
-		return "must be iptables, nftables, auto or none";
+		return "must be iptables, nftables, local, auto or none";
 	options->steering = (enum options_steering)found;
 	return NULL;
 }
@@ -99,7 +99,7 @@ static const char *set_cleanup(struct options *options, const char *value)
 
 static const struct flag steering_flags[] = {
 	{"steering", 0, "HOW", set_steering,
-		"iptables, nftables, auto: what the host can do, none: loopback only (iptables)"},
+		"iptables, nftables, local: no netfilter, auto: what works, none: loopback only (iptables)"},
 	{"iptables-variant", 0, "WHICH", set_variant,
 		"auto, nft or legacy: auto takes what the host uses already (auto)"},
 	{"iptables-sync-period", 0, "TIME", set_sync_period,

@@ -5,6 +5,8 @@ src_proc_libproc_a_SOURCES = \
 	src/proc/access_log.h \
 	src/proc/addresses.c \
 	src/proc/addresses.h \
+	src/proc/bindings.c \
+	src/proc/bindings.h \
 	src/proc/children.c \
 	src/proc/children.h \
 	src/proc/claims.c \
@@ -43,6 +45,8 @@ src_proc_libproc_a_SOURCES = \
 	src/proc/notify.h \
 	src/proc/options.c \
 	src/proc/options.h \
+	src/proc/ports.c \
+	src/proc/ports.h \
 	src/proc/proc.c \
 	src/proc/records.c \
 	src/proc/records.h \

@@ -207,6 +207,8 @@ static const char *check_whole(struct options *options)
 		return "a shell needs standard input: give a COMMAND, or the manifests as files";
 	if (options->steering != OPTIONS_STEERING_NONE && addr_is_loopback(&options->bind_addr))
 		return "--bind-address must not be a loopback address: rules cannot lead there";
+	if (options->steering == OPTIONS_STEERING_LOCAL && !addr_is_any(&options->bind_addr))
+		return "--bind-address is for proxy ports, and --steering=local has none";
 	if (options->steering == OPTIONS_STEERING_NONE && addr_is_any(&options->bind_addr))
 		options->bind_addr = addr_loopback(ADDR_V4);
 	return NULL;

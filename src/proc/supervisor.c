@@ -19,10 +19,10 @@
 #include "portald/stats.h"
 #include "portald/steering.h"
 #include "proc/children.h"
-#include "proc/claims.h"
 #include "proc/command.h"
 #include "proc/control.h"
 #include "proc/notify.h"
+#include "proc/ports.h"
 #include "proc/records.h"
 #include "proc/table.h"
 #include "proc/tell.h"
@@ -48,9 +48,9 @@ struct supervisor {
 	struct stats *stats;
 	struct table *table;
 	struct children *children;
+	enum steering_kind kind;
 	struct steering *steering; /* NULL with --steering=none */
-	struct listen_claims *claims;
-	struct addresses addresses;
+	struct ports *ports;
 	struct addresses_watch *watch;
 	struct notify *notify;
 	struct vitals *vitals;
@@ -60,7 +60,6 @@ struct supervisor {
 	size_t staged_count, staged_capacity;
 	uint64_t applied;  /* the generation that was given to steering last */
 	size_t missing;    /* listeners that could not be opened */
-	size_t unclaimed;  /* portals whose port somebody else has */
 	bool ready;        /* a plan has been in force */
 	pid_t command_pid; /* 0: no COMMAND is running */
 	int exit_code;
@@ -88,16 +87,30 @@ static void tell_relays(struct supervisor *supervisor, const struct table_entry 
 		tell_relay(supervisor, i, entry, change);
 }
 
-static void tell_gone(void *context, struct table_entry *entry)
+static void on_entry_gone(void *context, struct table_entry *entry)
 {
 	struct supervisor *supervisor = context;
 
-	for (uint32_t i = 0; entry->open && i < supervisor->options->relay_count; i++) {
-		struct link *link = children_relay(supervisor->children, i);
+	for (uint32_t i = 0; i < supervisor->options->relay_count; i++)
+		tell_gone(children_relay(supervisor->children, i), entry);
+}
 
-		if (link_is_up(link))
-			link_sent(link, ipc_send_relay_close(link->channel, entry->slot));
-	}
+static void on_bound(void *context, const struct table_entry *entry, const struct table_binding *binding)
+{
+	struct supervisor *supervisor = context;
+
+	for (uint32_t i = 0; i < supervisor->options->relay_count; i++)
+		tell_of_binding(children_relay(supervisor->children, i), i, entry, binding,
+			TABLE_FRONT | TABLE_BACKENDS);
+}
+
+static void on_unbound(void *context, const struct table_entry *entry, const struct table_binding *binding)
+{
+	struct supervisor *supervisor = context;
+
+	(void)entry;
+	for (uint32_t i = 0; i < supervisor->options->relay_count; i++)
+		tell_unbound(children_relay(supervisor->children, i), binding);
 }
 
 /* ---- rules ---- */
@@ -137,13 +150,13 @@ static void start_command(struct supervisor *supervisor)
 
 static void in_force(struct supervisor *supervisor)
 {
-	table_drop_retired(supervisor->table, tell_gone, supervisor);
-	listen_claims_end(supervisor->claims);
+	table_drop_retired(supervisor->table, on_entry_gone, supervisor);
+	ports_settle(supervisor->ports);
 	log_info(supervisor->ready ? "plan in force" : "ready",
 		log_int("generation", (int64_t)supervisor->applied),
 		log_int("listeners", (int64_t)table_count(supervisor->table)),
 		log_int("not_open", (int64_t)supervisor->missing),
-		log_int("not_claimed", (int64_t)supervisor->unclaimed));
+		log_int("not_claimed", (int64_t)ports_failed(supervisor->ports)));
 	if (!supervisor->steering)
 		records_print_table(supervisor->table, stdout);
 	if (!supervisor->ready && supervisor->options->command == OPTIONS_RUN)
@@ -174,30 +187,8 @@ static void try_again_later(struct supervisor *supervisor)
 {
 	struct timeval later = {.tv_sec = REOPEN_MS / 1000};
 
-	if (supervisor->missing > 0 || supervisor->unclaimed > 0)
+	if (supervisor->missing > 0 || ports_failed(supervisor->ports) > 0)
 		event_add(supervisor->reopen, &later);
-}
-
-/* Returns true if other portals than before are open at other addresses. */
-static bool update_claims(struct supervisor *supervisor)
-{
-	struct claims_listener listener = {.changed = tell_control_state, .context = supervisor};
-	struct addresses fresh, *old = &supervisor->addresses;
-	bool changed;
-	int rc;
-
-	if (!supervisor->steering)
-		return false;
-	rc = addresses_load(&fresh, supervisor->options);
-	if (rc < 0)
-		log_warning("cannot list the node's addresses", log_errno("error", -rc));
-	supervisor->unclaimed =
-		claims_update(supervisor->claims, supervisor->table, &fresh, &listener, &changed);
-	changed |= fresh.range_count != old->range_count ||
-		   memcmp(fresh.ranges, old->ranges, sizeof(fresh.ranges)) != 0;
-	addresses_free(old);
-	*old = fresh;
-	return changed;
 }
 
 static void apply_rules(struct supervisor *supervisor)
@@ -210,8 +201,8 @@ static void apply_rules(struct supervisor *supervisor)
 		return;
 	}
 	records_rules(&rules, supervisor->table, &supervisor->options->bind_addr);
-	rules.node_port_ranges = supervisor->addresses.ranges;
-	rules.node_port_range_count = supervisor->addresses.range_count;
+	rules.node_port_ranges = ports_addresses(supervisor->ports)->ranges;
+	rules.node_port_range_count = ports_addresses(supervisor->ports)->range_count;
 	steering_apply(supervisor->steering, &rules);
 	steering_rules_fini(&rules);
 }
@@ -238,7 +229,7 @@ static bool retry(struct supervisor *supervisor)
 	bool changed;
 
 	supervisor->missing = table_open_missing(supervisor->table, on_opened, supervisor);
-	changed = update_claims(supervisor);
+	changed = supervisor->steering && ports_update(supervisor->ports);
 	try_again_later(supervisor);
 	return changed || supervisor->missing < before;
 }
@@ -471,6 +462,8 @@ static enum steering_kind steering_kind(const struct options *options)
 	static const enum steering_kind kinds[] = {
 		[OPTIONS_STEERING_IPTABLES] = STEERING_IPTABLES,
 		[OPTIONS_STEERING_NFTABLES] = STEERING_NFTABLES,
+		[OPTIONS_STEERING_LOCAL] = STEERING_LOCAL,
+		[OPTIONS_STEERING_NONE] = STEERING_KINDS,
 	};
 
 	if (options->steering == OPTIONS_STEERING_AUTO)
@@ -482,6 +475,7 @@ static int open_steering(struct supervisor *supervisor)
 {
 	struct steering_options options = {
 		/* A namespace of its own is a new one. */
+		.kind = supervisor->kind,
 		.take_over = supervisor->options->command != OPTIONS_RUN,
 		.tool = supervisor->options->iptables_variant,
 		.tool_timeout_ms = TOOL_TIMEOUT_MS,
@@ -493,7 +487,6 @@ static int open_steering(struct supervisor *supervisor)
 
 	if (supervisor->options->steering == OPTIONS_STEERING_NONE)
 		return 0;
-	options.kind = steering_kind(supervisor->options);
 	supervisor->steering = steering_new(supervisor->base, &options);
 	if (!supervisor->steering)
 		return -ENOENT;
@@ -517,6 +510,8 @@ static int supervisor_open(struct supervisor *supervisor)
 		.relay_count = supervisor->options->relay_count,
 	};
 
+	supervisor->kind = steering_kind(supervisor->options);
+	table.direct = supervisor->kind == STEERING_LOCAL;
 	if (getrandom(&table.seed, sizeof(table.seed), 0) < 0)
 		return -errno;
 	supervisor->stats = stats_map(supervisor->setup->stats_fd, 1);
@@ -526,7 +521,9 @@ static int supervisor_open(struct supervisor *supervisor)
 	if (!supervisor->base)
 		return -ENOMEM;
 	supervisor->table = table_new(&table, supervisor->stats);
-	supervisor->claims = listen_claims_new();
+	supervisor->ports = ports_new(supervisor->table, supervisor->options, table.direct,
+		&(struct claims_listener){.changed = tell_control_state, .context = supervisor},
+		&(struct bindings_events){.bound = on_bound, .unbound = on_unbound, .context = supervisor});
 	supervisor->children = children_new(supervisor->base, supervisor->setup->starter_fd,
 		supervisor->setup->stats_fd, supervisor->options->relay_count, &child_handlers, supervisor);
 	supervisor->notify = notify_new(supervisor->base, supervisor->setup->notify, is_well, supervisor);
@@ -554,8 +551,7 @@ static void supervisor_close(struct supervisor *supervisor)
 		close(supervisor->setup->starter_fd);
 	children_free(supervisor->children);
 	table_free(supervisor->table);
-	listen_claims_free(supervisor->claims);
-	addresses_free(&supervisor->addresses);
+	ports_free(supervisor->ports);
 	addresses_watch_free(supervisor->watch);
 	notify_free(supervisor->notify);
 	vitals_free(supervisor->vitals);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "portald/ipc.h"
 #include "portald/log.h"
 #include "portald/mem.h"
 #include "portald/stats.h"
@@ -17,6 +18,7 @@ struct table {
 	struct table_entry *entries; /* a uthash */
 	struct table_entry *retired; /* a list */
 	struct slots listener_slots, backend_slots;
+	struct slots names; /* of bindings, to the relays */
 };
 
 struct table *table_new(const struct table_setup *setup, struct stats *stats)
@@ -27,6 +29,7 @@ struct table *table_new(const struct table_setup *setup, struct stats *stats)
 	table->stats = stats;
 	slots_init(&table->listener_slots, STATS_MAX_LISTENERS);
 	slots_init(&table->backend_slots, STATS_MAX_BACKENDS);
+	slots_init(&table->names, IPC_MAX_RELAY_LISTENERS);
 	return table;
 }
 
@@ -106,9 +109,57 @@ static uint32_t *carry_backend_slots(struct table *table, struct plan_listener *
 	return slots;
 }
 
+/* ---- bindings ---- */
+
+/* The relays obey in order: a name may have another meaning in the next message. */
+static bool name_idle(void *context, uint32_t name)
+{
+	(void)context;
+	(void)name;
+	return true;
+}
+
+int table_bind(struct table *table, struct table_entry *entry, const struct plan_portal *portal,
+	const struct addr_port *at, struct table_binding **binding)
+{
+	uint32_t name = slots_take(&table->names, name_idle, NULL);
+	struct table_binding made = {.portal = *portal, .name = name, .kept = true};
+	int rc = name == SLOTS_NONE ? -ENOSPC
+				    : listen_bind(&made.socket, entry->record->proto, at,
+					      entry->record->action == PLAN_DROP ? LISTEN_DROP : 0,
+					      table->setup.relay_count);
+
+	if (rc < 0) {
+		if (name != SLOTS_NONE)
+			slots_give_back(&table->names, name);
+		return rc;
+	}
+	entry->bindings = mem_grow(
+		entry->bindings, entry->binding_count, &entry->binding_capacity, sizeof(*entry->bindings));
+	*binding = &entry->bindings[entry->binding_count++];
+	**binding = made;
+	return 0;
+}
+
+void table_unbind(struct table *table, struct table_entry *entry, size_t place)
+{
+	struct table_binding *binding = &entry->bindings[place];
+
+	listen_close(&binding->socket);
+	slots_give_back(&table->names, binding->name);
+	*binding = entry->bindings[--entry->binding_count];
+}
+
 /* ---- entries ---- */
 
-static int entry_open(struct table *table, struct table_entry *entry)
+static int entry_open_direct(struct table_entry *entry)
+{
+	entry->socket.at = entry->record->portals[0].at;
+	entry->open = true;
+	return 0;
+}
+
+static int entry_open_proxy(struct table *table, struct table_entry *entry)
 {
 	const struct addr *bind_addr =
 		entry->record->family == ADDR_V6 ? &table->setup.bind_v6 : &table->setup.bind_v4;
@@ -126,10 +177,18 @@ static int entry_open(struct table *table, struct table_entry *entry)
 	return rc;
 }
 
+static int entry_open(struct table *table, struct table_entry *entry)
+{
+	return table->setup.direct ? entry_open_direct(entry) : entry_open_proxy(table, entry);
+}
+
 static void entry_free(struct table *table, struct table_entry *entry)
 {
 	if (entry->open)
 		listen_close(&entry->socket);
+	while (entry->binding_count > 0)
+		table_unbind(table, entry, entry->binding_count - 1);
+	free(entry->bindings);
 	give_back_backend_slots(table, entry->record, entry->backend_slots);
 	slots_give_back(&table->listener_slots, entry->slot);
 	free(entry->backend_slots);
@@ -321,5 +380,6 @@ void table_free(struct table *table)
 	table_drop_retired(table, ignore_gone, NULL);
 	slots_fini(&table->listener_slots);
 	slots_fini(&table->backend_slots);
+	slots_fini(&table->names);
 	free(table);
 }

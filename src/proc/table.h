@@ -13,6 +13,14 @@
 
 struct stats;
 
+/* With --steering=local: the sockets of a portal, at one address. */
+struct table_binding {
+	struct plan_portal portal;
+	uint32_t name; /* to the relays */
+	struct listen_socket socket;
+	bool kept; /* still wanted */
+};
+
 struct table_entry {
 	UT_hash_handle hh;
 	struct plan_listener *record; /* as control wants it */
@@ -20,7 +28,9 @@ struct table_entry {
 	uint32_t *backend_slots;      /* parallel to record->backends */
 	int *claim_errors;            /* parallel to record->portals: 0, or why the port can't be had */
 	struct listen_socket socket;
-	bool open;                /* socket is in use */
+	struct table_binding *bindings; /* instead of the socket, with --steering=local */
+	size_t binding_count, binding_capacity;
+	bool open;                /* socket is in use; or bindings are */
 	int open_error;           /* 0, or why the listener could not be opened */
 	bool kept;                /* put since table_unmark_all() */
 	struct table_entry *next; /* in the list of retired ones */
@@ -38,6 +48,7 @@ struct table_setup {
 	struct addr bind_v4, bind_v6;
 	struct listen_range range;
 	uint32_t relay_count;
+	bool direct;   /* --steering=local: no proxy ports, others see to bindings */
 	uint32_t seed; /* differs from run to run, so that proxy ports can't be guessed */
 };
 
@@ -53,6 +64,14 @@ struct table_entry *table_put_take(struct table *table, struct plan_listener *re
 
 /* The entry, or NULL. */
 struct table_entry *table_find(struct table *table, const char *id);
+
+/* Opens the sockets of one portal at one address and adds them to the entry's bindings: *binding, until the
+ * next one. Returns 0 or a negative errno (as listen_bind()). */
+int table_bind(struct table *table, struct table_entry *entry, const struct plan_portal *portal,
+	const struct addr_port *at, struct table_binding **binding);
+
+/* Closes that binding; the last one takes its place. */
+void table_unbind(struct table *table, struct table_entry *entry, size_t place);
 
 /* Takes the entry out of the table. It stays open, on the list of retired ones, until its rules are gone. */
 void table_retire(struct table *table, struct table_entry *entry);

@@ -6,37 +6,47 @@
 #include "portald/ipc.h"
 #include "portald/mem.h"
 
-static void tell_listener(
-	struct link *link, uint32_t relay, const struct table_entry *entry, bool check_destination)
+/* One listener of a relay: the proxy port's, or a binding's. */
+struct face {
+	uint32_t name;
+	int fd;
+	const struct plan_portal *portals;
+	size_t portal_count;
+	bool check_destination, direct;
+};
+
+static void tell_listener(struct link *link, const struct table_entry *entry, const struct face *face)
 {
 	const struct plan_listener *record = entry->record;
-	struct ipc_relay_portal *portals = mem_calloc(record->portal_count, sizeof(*portals));
+	struct ipc_relay_portal *portals = mem_calloc(face->portal_count, sizeof(*portals));
 	struct ipc_relay_listener message = {
+		.name = face->name,
 		.slot = entry->slot,
 		.proto = record->proto,
-		.check_destination = check_destination,
+		.check_destination = face->check_destination,
+		.direct = face->direct,
 		.key = record->key,
 		.options = record->options,
 		.portals = portals,
-		.portal_count = record->portal_count,
+		.portal_count = face->portal_count,
 		.source_ranges = record->source_ranges,
 		.source_range_count = record->source_range_count,
 	};
 
-	for (size_t i = 0; i < record->portal_count; i++) {
-		portals[i].at = record->portals[i].at;
-		portals[i].check_source = record->portals[i].check_source;
+	for (size_t i = 0; i < face->portal_count; i++) {
+		portals[i].at = face->portals[i].at;
+		portals[i].check_source = face->portals[i].check_source;
 	}
-	link_sent(link, ipc_send_relay_listener(link->channel, &message, entry->socket.fds[relay]));
+	link_sent(link, ipc_send_relay_listener(link->channel, &message, face->fd));
 	free(portals);
 }
 
-static void tell_backends(struct link *link, const struct table_entry *entry)
+static void tell_backends(struct link *link, const struct table_entry *entry, uint32_t name)
 {
 	size_t count = entry->record->backend_count;
 	struct ipc_relay_backend *backends = mem_calloc(count, sizeof(*backends));
 	struct ipc_relay_backends message = {
-		.slot = entry->slot,
+		.listener = name,
 		.backends = backends,
 		.backend_count = count,
 	};
@@ -50,15 +60,69 @@ static void tell_backends(struct link *link, const struct table_entry *entry)
 	free(backends);
 }
 
+static void tell_of_face(
+	struct link *link, const struct table_entry *entry, const struct face *face, unsigned change)
+{
+	if (change & TABLE_FRONT)
+		tell_listener(link, entry, face);
+	if (change & TABLE_BACKENDS)
+		tell_backends(link, entry, face->name);
+}
+
+void tell_of_binding(struct link *link, uint32_t relay, const struct table_entry *entry,
+	const struct table_binding *binding, unsigned change)
+{
+	const struct face face = {
+		.name = binding->name,
+		.fd = binding->socket.fds[relay],
+		.portals = &binding->portal,
+		.portal_count = 1,
+		/* Where it is bound is where it was sent to. */
+		.check_destination = binding->portal.check_source,
+		.direct = true,
+	};
+
+	if (link_is_up(link) && !(binding->socket.flags & LISTEN_DROP))
+		tell_of_face(link, entry, &face, change);
+}
+
 void tell_of_entry(
 	struct link *link, uint32_t relay, const struct table_entry *entry, unsigned change, bool steered)
 {
+	const struct face face = {
+		.name = entry->slot,
+		.fd = entry->socket.fds[relay],
+		.portals = entry->record->portals,
+		.portal_count = entry->record->portal_count,
+		.check_destination = steered,
+	};
+
 	if (!entry->open || !link_is_up(link))
 		return;
-	if (change & TABLE_FRONT)
-		tell_listener(link, relay, entry, steered);
-	if (change & TABLE_BACKENDS)
-		tell_backends(link, entry);
+	for (size_t i = 0; i < entry->binding_count; i++)
+		tell_of_binding(link, relay, entry, &entry->bindings[i], change);
+	if (entry->socket.relay_count > 0)
+		tell_of_face(link, entry, &face, change);
+}
+
+static void tell_closed(struct link *link, uint32_t name)
+{
+	if (link_is_up(link))
+		link_sent(link, ipc_send_relay_close(link->channel, name));
+}
+
+void tell_unbound(struct link *link, const struct table_binding *binding)
+{
+	if (!(binding->socket.flags & LISTEN_DROP))
+		tell_closed(link, binding->name);
+}
+
+void tell_gone(struct link *link, const struct table_entry *entry)
+{
+	for (size_t i = 0; i < entry->binding_count; i++)
+		tell_unbound(link, &entry->bindings[i]);
+	if (entry->open && entry->socket.relay_count > 0)
+		tell_closed(link, entry->slot);
 }
 
 void tell_state(struct link *link, const struct table_entry *entry)

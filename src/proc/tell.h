@@ -14,6 +14,15 @@
 void tell_of_entry(
 	struct link *link, uint32_t relay, const struct table_entry *entry, unsigned change, bool steered);
 
+/* The same of one binding of an entry that is bound directly (tell_of_entry() does so for all of its
+ * bindings). */
+void tell_of_binding(struct link *link, uint32_t relay, const struct table_entry *entry,
+	const struct table_binding *binding, unsigned change);
+
+/* Tells the relay that the entry, or one binding, is closed. */
+void tell_gone(struct link *link, const struct table_entry *entry);
+void tell_unbound(struct link *link, const struct table_binding *binding);
+
 /* Tells control what became of the entry, if the link is up. */
 void tell_state(struct link *link, const struct table_entry *entry);
 

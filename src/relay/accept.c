@@ -133,6 +133,16 @@ static void refuse_some(struct relay *relay, struct listener *listener)
 
 /* ---- steering ---- */
 
+/* The address that the connection came to. */
+static bool local_address(int fd, struct addr_port *at)
+{
+	struct sockaddr_storage sa;
+	socklen_t length = sizeof(sa);
+
+	return getsockname(fd, (struct sockaddr *)&sa, &length) == 0 &&
+	       addr_from_sockaddr(at, (struct sockaddr *)&sa) == 0;
+}
+
 /* The address that the client meant. Returns false if it came to the proxy port itself. */
 static bool original_destination(const struct listener *listener, int fd, struct addr_port *at)
 {
@@ -151,7 +161,8 @@ static bool may_enter(
 {
 	const struct ipc_relay_portal *portal = NULL;
 
-	if (original_destination(listener, fd, &arrival->portal))
+	if (listener->direct ? local_address(fd, &arrival->portal)
+			     : original_destination(listener, fd, &arrival->portal))
 		portal = portal_find(listener->portals, listener->portal_count, &arrival->portal);
 	*why = STATS_FAIL_NOT_STEERED;
 	if (!portal)
@@ -159,16 +170,6 @@ static bool may_enter(
 	*why = STATS_FAIL_SOURCE_RANGE;
 	return portal_admits(
 		portal, listener->source_ranges, listener->source_range_count, &arrival->client.addr);
-}
-
-/* Without steering, the proxy port's own address stands for the portal. */
-static void local_address(int fd, struct addr_port *at)
-{
-	struct sockaddr_storage sa;
-	socklen_t length = sizeof(sa);
-
-	if (getsockname(fd, (struct sockaddr *)&sa, &length) == 0)
-		addr_from_sockaddr(at, (struct sockaddr *)&sa);
 }
 
 /* ---- accepting ---- */
@@ -203,6 +204,7 @@ static void take(struct relay *relay, struct listener *listener, int fd, struct 
 		socket_reset(fd);
 		return;
 	}
+	/* Without steering, the proxy port's own address stands for the portal. */
 	if (!listener->check_destination && listener->wants_portal)
 		local_address(fd, &arrival->portal);
 	conn = conn_new(relay, listener, fd);

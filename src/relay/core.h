@@ -115,10 +115,12 @@ struct conn {
 struct listener {
 	struct timer timer; /* first: see timers.h; while waiting is not empty */
 	uint32_t refs;      /* the table's and one of each connection */
-	uint32_t slot;
-	int fd;     /* -1 once closed */
-	int domain; /* AF_INET or AF_INET6 */
+	uint32_t name;      /* in messages */
+	uint32_t slot;      /* in stats */
+	int fd;             /* -1 once closed */
+	int domain;         /* AF_INET or AF_INET6 */
 	bool queued, check_destination;
+	bool direct;                     /* the socket's own address is what clients meant */
 	bool wants_client, wants_portal; /* of struct arrival */
 	struct listener *next;           /* in the accept queue */
 	struct listener *next_closed;    /* in relay->closed */
@@ -165,7 +167,7 @@ struct relay {
 	int exit_code;
 	int64_t now_ms; /* of this turn of the loop */
 
-	struct listener **listeners; /* by slot */
+	struct listener **listeners; /* by name */
 	uint32_t listener_capacity;
 	uint32_t listener_count;
 	struct listener *closed; /* in this turn */
@@ -200,7 +202,7 @@ void loop_run(struct relay *relay);
 /* listener.c */
 int listener_put(struct relay *relay, const struct ipc_relay_listener *message, int fd); /* takes fd */
 int listener_set_backends(struct relay *relay, const struct ipc_relay_backends *message);
-void listener_close(struct relay *relay, uint32_t slot);
+void listener_close(struct relay *relay, uint32_t name);
 struct listener *listener_ref(struct listener *listener);
 void listener_unref(struct listener *listener);
 void listener_count_failure(struct listener *listener, enum stats_failure why);

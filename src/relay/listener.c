@@ -13,14 +13,14 @@
 /* The table grows by doubling from here. */
 #define FIRST_CAPACITY 64u
 
-static int table_reserve(struct relay *relay, uint32_t slot)
+static int table_reserve(struct relay *relay, uint32_t name)
 {
 	uint32_t capacity = relay->listener_capacity ? relay->listener_capacity : FIRST_CAPACITY;
 	struct listener **table;
 
-	if (slot < relay->listener_capacity)
+	if (name < relay->listener_capacity)
 		return 0;
-	while (capacity <= slot)
+	while (capacity <= name)
 		capacity *= 2;
 	table = reallocarray(relay->listeners, capacity, sizeof(*table));
 	if (!table)
@@ -31,9 +31,9 @@ static int table_reserve(struct relay *relay, uint32_t slot)
 	return 0;
 }
 
-static struct listener *table_get(const struct relay *relay, uint32_t slot)
+static struct listener *table_get(const struct relay *relay, uint32_t name)
 {
-	return slot < relay->listener_capacity ? relay->listeners[slot] : NULL;
+	return name < relay->listener_capacity ? relay->listeners[name] : NULL;
 }
 
 struct listener *listener_ref(struct listener *listener)
@@ -59,21 +59,22 @@ void listener_count_failure(struct listener *listener, enum stats_failure why)
 	stats_add(&listener->counters->failures[why], 1);
 }
 
-static struct listener *listener_new(struct relay *relay, uint32_t slot)
+static struct listener *listener_new(struct relay *relay, uint32_t name, uint32_t slot)
 {
 	struct listener *listener = calloc(1, sizeof(*listener));
 
-	if (!listener || table_reserve(relay, slot) < 0) {
+	if (!listener || table_reserve(relay, name) < 0) {
 		free(listener);
 		return NULL;
 	}
 	listener->refs = 1;
+	listener->name = name;
 	listener->slot = slot;
 	listener->fd = -1;
 	timer_init(&listener->timer, TIMER_OF_LISTENER);
 	TAILQ_INIT(&listener->waiting);
 	listener->counters = stats_listener(relay->stats, relay->index, slot);
-	relay->listeners[slot] = listener;
+	relay->listeners[name] = listener;
 	relay->listener_count++;
 	return listener;
 }
@@ -115,6 +116,7 @@ static int set_identity(
 	listener->portal_count = message->portal_count;
 	listener->key = key;
 	listener->check_destination = message->check_destination;
+	listener->direct = message->direct;
 	listener->wants_portal = message->options.scheduler == SCHEDULER_DH ||
 				 message->options.proxy_protocol > 0 || relay->access_fd >= 0;
 	listener->wants_client = relay->access_fd >= 0 || pick_wants_client(&message->options) ||
@@ -139,22 +141,25 @@ static int check(const struct listener *listener, const struct ipc_relay_listene
 {
 	if (message->proto != PROTO_TCP && message->proto != PROTO_UDP)
 		return -EPROTONOSUPPORT;
-	if (message->slot >= STATS_MAX_LISTENERS)
+	if (message->name >= IPC_MAX_RELAY_LISTENERS || message->slot >= STATS_MAX_LISTENERS)
 		return -EPROTO;
 	/* A listener stays what it is. */
-	return listener && (message->proto == PROTO_UDP) != (listener->udp != NULL) ? -EPROTO : 0;
+	if (listener &&
+		(message->slot != listener->slot || (message->proto == PROTO_UDP) != (listener->udp != NULL)))
+		return -EPROTO;
+	return 0;
 }
 
 int listener_put(struct relay *relay, const struct ipc_relay_listener *message, int fd)
 {
-	struct listener *listener = table_get(relay, message->slot);
+	struct listener *listener = table_get(relay, message->name);
 	socklen_t length = sizeof(listener->domain);
 	int rc = check(listener, message);
 
 	if (rc < 0)
 		goto fail;
 	if (!listener)
-		listener = listener_new(relay, message->slot);
+		listener = listener_new(relay, message->name, message->slot);
 	rc = listener ? set_identity(relay, listener, message) : -ENOMEM;
 	if (rc < 0)
 		goto fail;
@@ -173,7 +178,7 @@ fail:
 
 int listener_set_backends(struct relay *relay, const struct ipc_relay_backends *message)
 {
-	struct listener *listener = table_get(relay, message->slot);
+	struct listener *listener = table_get(relay, message->listener);
 	struct backends *backends;
 	bool first;
 
@@ -203,8 +208,8 @@ int listener_set_backends(struct relay *relay, const struct ipc_relay_backends *
 struct listener *listener_sibling(
 	const struct relay *relay, const struct listener *listener, const struct listener *after)
 {
-	for (uint32_t slot = after ? after->slot + 1 : 0; slot < relay->listener_capacity; slot++) {
-		struct listener *other = relay->listeners[slot];
+	for (uint32_t name = after ? after->name + 1 : 0; name < relay->listener_capacity; name++) {
+		struct listener *other = relay->listeners[name];
 
 		if (other && other != listener && other->domain == listener->domain &&
 			!other->udp == !listener->udp && strcmp(other->key, listener->key) == 0)
@@ -213,16 +218,16 @@ struct listener *listener_sibling(
 	return NULL;
 }
 
-void listener_close(struct relay *relay, uint32_t slot)
+void listener_close(struct relay *relay, uint32_t name)
 {
-	struct listener *listener = table_get(relay, slot);
+	struct listener *listener = table_get(relay, name);
 
 	if (!listener)
 		return;
 	udp_port_close(relay, listener);
 	close_socket(relay, listener);
 	queue_close(relay, listener);
-	relay->listeners[slot] = NULL;
+	relay->listeners[name] = NULL;
 	relay->listener_count--;
 	conn_check_removed(relay, listener);
 	/* The accept queue or an event of this turn may still name it. */
@@ -248,8 +253,8 @@ void listener_sweep(struct relay *relay)
 
 void listener_free_all(struct relay *relay)
 {
-	for (uint32_t slot = 0; slot < relay->listener_capacity; slot++)
-		listener_close(relay, slot);
+	for (uint32_t name = 0; name < relay->listener_capacity; name++)
+		listener_close(relay, name);
 	while (relay->accepting.first) {
 		relay->accepting.first->queued = false;
 		relay->accepting.first = relay->accepting.first->next;

@@ -55,12 +55,12 @@ static int on_backends(struct relay *relay, const struct ipc_frame *frame)
 
 static int on_close(struct relay *relay, const struct ipc_frame *frame)
 {
-	uint32_t slot;
-	int rc = ipc_decode_relay_close(frame, &slot);
+	uint32_t name;
+	int rc = ipc_decode_relay_close(frame, &name);
 
 	if (rc < 0)
 		return rc;
-	listener_close(relay, slot);
+	listener_close(relay, name);
 	return 0;
 }
 

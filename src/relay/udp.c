@@ -68,7 +68,7 @@ static void in_take(struct relay *relay, struct listener *listener, unsigned ind
 		listener_count_failure(listener, STATS_FAIL_DATAGRAM);
 		return;
 	}
-	key.slot = listener->slot;
+	key.listener = listener->name;
 	hash = udp_table_hash(&udp->table, &key);
 	flow = udp_table_find(&udp->table, &key, hash);
 	if (!flow && is_admitted(listener, &key.client))

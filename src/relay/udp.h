@@ -35,9 +35,9 @@
 /* Identifies a flow. No padding: compared and hashed as bytes. */
 struct udp_key {
 	struct addr client, local;
-	uint32_t scope; /* the interface, if an address is link-local; else 0 */
-	uint32_t slot;  /* of the listener */
-	uint32_t port;  /* of the client */
+	uint32_t scope;    /* the interface, if an address is link-local; else 0 */
+	uint32_t listener; /* its name */
+	uint32_t port;     /* of the client */
 	uint32_t zero;
 };
 

@@ -62,5 +62,6 @@ struct backend_ops {
 
 extern const struct backend_ops backend_iptables;
 extern const struct backend_ops backend_nftables;
+extern const struct backend_ops backend_local;
 
 #endif

@@ -19,6 +19,7 @@ src_steering_libsteering_a_SOURCES = \
 	src/steering/iptables_rule.c \
 	src/steering/lines.c \
 	src/steering/lines.h \
+	src/steering/local.c \
 	src/steering/nftables.c \
 	src/steering/nftables.h \
 	src/steering/nftables_backend.c \

@@ -5,8 +5,12 @@
  * address gets a route of its own to lo, with 127.0.0.1 as source: enough to get as far as OUTPUT. For IPv6
  * the kernel turns a plain route to lo into one that refuses, so there it is a local route, with ::1 as
  * source; it makes the ClusterIP's other ports answer as the host's own address would. Where there is a route
- * already, nothing is done. Ours are known by their protocol number, so that they can be found and removed by
- * a later process. */
+ * already, nothing is done.
+ *
+ * The back end without netfilter makes all addresses of portals the host's own: by local routes as well, but
+ * in the table in which the kernel keeps those of its interfaces' addresses, which comes before all others.
+ *
+ * Ours are known by their protocol number, so that they can be found and removed by a later process. */
 #include "steering/route.h"
 
 #include <arpa/inet.h>
@@ -31,17 +35,22 @@
 struct router {
 	struct mnl_socket *socket;
 	unsigned sequence;
-	struct addr *ours; /* destinations of our routes, sorted */
+	unsigned char table; /* RT_TABLE_MAIN or RT_TABLE_LOCAL */
+	unsigned loopback;   /* the interface */
+	size_t changes;      /* made so far */
+	struct addr *ours;   /* destinations of our routes, sorted */
 	size_t our_count, our_capacity;
 };
 
 /* ---- talking to the kernel ---- */
 
-static int router_open(struct router *router)
+static int router_open(struct router *router, unsigned char table)
 {
 	int strict = 1;
 
-	*router = (struct router){.socket = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC)};
+	*router = (struct router){.socket = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC),
+		.table = table,
+		.loopback = if_nametoindex("lo")};
 	if (!router->socket)
 		return -errno;
 	if (mnl_socket_bind(router->socket, 0, MNL_SOCKET_AUTOPID) < 0)
@@ -129,7 +138,8 @@ static int on_route(const struct nlmsghdr *message, void *context)
 	enum addr_family family = route->rtm_family == AF_INET6 ? ADDR_V6 : ADDR_V4;
 	const struct nlattr *attribute;
 
-	if (route->rtm_protocol != ROUTE_PROTOCOL || route->rtm_dst_len != whole_bits(family))
+	if (route->rtm_protocol != ROUTE_PROTOCOL || route->rtm_table != router->table ||
+		route->rtm_dst_len != whole_bits(family))
 		return MNL_CB_OK;
 	mnl_attr_for_each(attribute, message, sizeof(*route))
 	{
@@ -154,7 +164,7 @@ static int load_family(struct router *router, enum addr_family family)
 	struct rtmsg *route = request_init(request, family, RTM_GETROUTE, NLM_F_DUMP);
 	int rc;
 
-	route->rtm_table = RT_TABLE_MAIN;
+	route->rtm_table = router->table;
 	route->rtm_protocol = ROUTE_PROTOCOL;
 	rc = ask(router, request, on_route);
 	/* A kernel without IPv6 has no routes of ours. */
@@ -177,14 +187,15 @@ static int change_route(struct router *router, const struct addr *to, uint16_t t
 	enum addr_family family = addr_family(to);
 	struct rtmsg *route = request_init(request, family, type, NLM_F_ACK | flags);
 	struct addr loopback = addr_loopback(family);
+	bool local = family == ADDR_V6 || router->table == RT_TABLE_LOCAL;
 
 	route->rtm_dst_len = whole_bits(family);
-	route->rtm_table = RT_TABLE_MAIN;
+	route->rtm_table = router->table;
 	route->rtm_protocol = ROUTE_PROTOCOL;
 	route->rtm_scope = RT_SCOPE_HOST;
-	route->rtm_type = family == ADDR_V6 ? RTN_LOCAL : RTN_UNICAST;
+	route->rtm_type = local ? RTN_LOCAL : RTN_UNICAST;
 	put_addr(request, RTA_DST, to);
-	mnl_attr_put_u32(request, RTA_OIF, if_nametoindex("lo"));
+	mnl_attr_put_u32(request, RTA_OIF, router->loopback);
 	put_addr(request, RTA_PREFSRC, &loopback);
 	return ask(router, request, NULL);
 }
@@ -193,6 +204,7 @@ static int add_route(struct router *router, const struct addr *to)
 {
 	int rc = change_route(router, to, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL);
 
+	router->changes += rc == 0;
 	return rc == -EEXIST ? 0 : rc;
 }
 
@@ -200,6 +212,7 @@ static int remove_route(struct router *router, const struct addr *to)
 {
 	int rc = change_route(router, to, RTM_DELROUTE, 0);
 
+	router->changes += rc == 0;
 	return rc == -ESRCH ? 0 : rc;
 }
 
@@ -236,16 +249,24 @@ static int keep_first(int first, int rc)
 	return first < 0 ? first : rc;
 }
 
-static int sync_routes(struct router *router, const struct addr *wanted, size_t count)
+/* What is in the local table is not asked for: the host's own route may be there too, and goes first. */
+static bool needs_route(struct router *router, const struct addr *to)
 {
-	int rc = load_ours(router);
+	return !has(router->ours, router->our_count, to) &&
+	       (router->table == RT_TABLE_LOCAL || is_unreachable(router, to));
+}
+
+/* From router->ours to what is wanted. */
+static int change_routes(struct router *router, const struct addr *wanted, size_t count)
+{
+	int rc = 0;
 
 	for (size_t i = 0; i < router->our_count; i++) {
 		if (!has(wanted, count, &router->ours[i]))
 			rc = keep_first(rc, remove_route(router, &router->ours[i]));
 	}
 	for (size_t i = 0; i < count; i++) {
-		if (!has(router->ours, router->our_count, &wanted[i]) && is_unreachable(router, &wanted[i]))
+		if (needs_route(router, &wanted[i]))
 			rc = keep_first(rc, add_route(router, &wanted[i]));
 	}
 	return rc;
@@ -254,10 +275,42 @@ static int sync_routes(struct router *router, const struct addr *wanted, size_t 
 int route_sync(const struct addr *wanted, size_t count)
 {
 	struct router router;
-	int rc = router_open(&router);
+	int rc = router_open(&router, RT_TABLE_MAIN);
 
 	if (rc == 0)
-		rc = sync_routes(&router, wanted, count);
+		rc = load_ours(&router);
+	if (rc == 0)
+		rc = change_routes(&router, wanted, count);
+	router_close(&router);
+	return rc;
+}
+
+int route_local_load(struct addr **routes, size_t *count)
+{
+	struct router router;
+	int rc = router_open(&router, RT_TABLE_LOCAL);
+
+	if (rc == 0)
+		rc = load_ours(&router);
+	*routes = router.ours;
+	*count = router.our_count;
+	router.ours = NULL;
+	router_close(&router);
+	return rc;
+}
+
+int route_local_change(
+	const struct addr *was, size_t was_count, const struct addr *wanted, size_t count, size_t *changes)
+{
+	struct router router;
+	int rc = router_open(&router, RT_TABLE_LOCAL);
+
+	if (was_count > 0)
+		router.ours = memcpy(mem_calloc(was_count, sizeof(*was)), was, was_count * sizeof(*was));
+	router.our_count = was_count;
+	if (rc == 0)
+		rc = change_routes(&router, wanted, count);
+	*changes = router.changes;
 	router_close(&router);
 	return rc;
 }

@@ -1,4 +1,4 @@
-/* Routes for ClusterIPs on a host that has none to them. */
+/* Routes of ours: for ClusterIPs on a host that has none to them, and for addresses that become its own. */
 #ifndef STEERING_ROUTE_H
 #define STEERING_ROUTE_H
 
@@ -10,5 +10,12 @@
  * wanted is sorted and unique. Asks the kernel and nothing else, so it doesn't wait. Returns 0, or the first
  * negative errno after trying everything. */
 int route_sync(const struct addr *wanted, size_t count);
+
+/* For the back end without netfilter: routes that make addresses the host's own. Those that are there,
+ * sorted, which the caller frees; then from those (or some that are known to be there) to what is wanted,
+ * sorted and unique. Return 0, or the first negative errno. */
+int route_local_load(struct addr **routes, size_t *count);
+int route_local_change(
+	const struct addr *was, size_t was_count, const struct addr *wanted, size_t count, size_t *changes);
 
 #endif

@@ -209,13 +209,15 @@ static int addrs_cmp(const void *a, const void *b)
 	return addr_cmp(a, b);
 }
 
-struct addr *rules_cluster_ips(const struct steering_rules *rules, size_t *count)
+static struct addr *collect_addresses(const struct steering_rules *rules, bool all, size_t *count)
 {
 	struct addr *addrs = mem_calloc(rules->count, sizeof(*addrs));
 	size_t found = 0, kept = 0;
 
 	for (size_t i = 0; i < rules->count; i++) {
-		if (rules->rules[i].portal.kind == PLAN_PORTAL_CLUSTER_IP)
+		enum plan_portal_kind kind = rules->rules[i].portal.kind;
+
+		if (all ? kind != PLAN_PORTAL_NODE_PORT : kind == PLAN_PORTAL_CLUSTER_IP)
 			addrs[found++] = rules->rules[i].portal.at.addr;
 	}
 	qsort(addrs, found, sizeof(*addrs), addrs_cmp);
@@ -225,4 +227,14 @@ struct addr *rules_cluster_ips(const struct steering_rules *rules, size_t *count
 	}
 	*count = kept;
 	return addrs;
+}
+
+struct addr *rules_cluster_ips(const struct steering_rules *rules, size_t *count)
+{
+	return collect_addresses(rules, false, count);
+}
+
+struct addr *rules_addresses(const struct steering_rules *rules, size_t *count)
+{
+	return collect_addresses(rules, true, count);
 }

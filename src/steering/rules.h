@@ -26,4 +26,7 @@ struct steering_rules *rules_without(struct steering_rules *copy, const struct s
 /* The ClusterIPs of the rules, sorted and unique, which the caller frees; *count of them. */
 struct addr *rules_cluster_ips(const struct steering_rules *rules, size_t *count);
 
+/* The addresses of all portals that have one of their own, likewise. */
+struct addr *rules_addresses(const struct steering_rules *rules, size_t *count);
+
 #endif

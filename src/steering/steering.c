@@ -57,6 +57,7 @@ struct steering {
 static const struct backend_ops *const backends[STEERING_KINDS] = {
 	[STEERING_IPTABLES] = &backend_iptables,
 	[STEERING_NFTABLES] = &backend_nftables,
+	[STEERING_LOCAL] = &backend_local,
 };
 
 /* ---- routes ---- */
@@ -290,6 +291,8 @@ static void clean_others(const struct steering_options *options)
 		if (kind != options->kind)
 			backends[kind]->cleanup(options->tool_timeout_ms);
 	}
+	if (!backends[options->kind]->wants_routes)
+		route_sync(NULL, 0);
 }
 
 struct steering *steering_new(struct event_base *base, const struct steering_options *options)
@@ -363,7 +366,7 @@ size_t steering_refused(const struct steering *steering, const char **detail)
 enum steering_kind steering_choose(int tool_timeout_ms)
 {
 	/* By what they cost and ask of the host. The last one always works, but serves less traffic. */
-	static const enum steering_kind order[] = {STEERING_NFTABLES, STEERING_IPTABLES};
+	static const enum steering_kind order[] = {STEERING_NFTABLES, STEERING_IPTABLES, STEERING_LOCAL};
 	enum steering_kind taken = STEERING_IPTABLES;
 	bool found = false;
 

@@ -21,7 +21,7 @@ static void check(const struct udp_key *key)
 	struct addr other = {{1}};
 	struct udp_key again;
 
-	require(key->port > 0 && key->port <= UINT16_MAX && key->slot == 0 && key->zero == 0);
+	require(key->port > 0 && key->port <= UINT16_MAX && key->listener == 0 && key->zero == 0);
 	answer.msg_controllen = udp_msg_set_source(&control, key);
 	require(answer.msg_controllen <= sizeof(control));
 	require(udp_msg_parse(&answer, &other, &again) == 0);

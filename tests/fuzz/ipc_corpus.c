@@ -86,8 +86,8 @@ static int send_relay_backends(struct ipc_channel *channel)
 {
 	struct ipc_relay_backend backends[] = {{some_v4, 1, 7}, {some_v6, 2, 8}};
 
-	return ipc_send_relay_backends(
-		channel, &(struct ipc_relay_backends){.slot = 5, .backends = backends, .backend_count = 2});
+	return ipc_send_relay_backends(channel,
+		&(struct ipc_relay_backends){.listener = 5, .backends = backends, .backend_count = 2});
 }
 
 static int send_relay_close(struct ipc_channel *channel)

@@ -43,12 +43,14 @@ BACKENDS = {
     "iptables-nft": ("--iptables-variant=nft",),
     "iptables-legacy": ("--iptables-variant=legacy",),
     "nftables": ("--steering=nftables",),
+    "local": ("--steering=local",),
 }
 
 
 def wanted_backends(metafunc):
-    if metafunc.definition.get_closest_marker("every_backend"):
-        return list(BACKENDS)
+    mark = metafunc.definition.get_closest_marker("every_backend")
+    if mark:
+        return [name for name in BACKENDS if name != mark.kwargs.get("but")]
     names = os.environ.get("PORTALD_BACKENDS", "iptables-nft")
     return list(BACKENDS) if names == "all" else names.split(",")
 

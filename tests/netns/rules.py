@@ -48,8 +48,19 @@ def state(namespace):
     return saved, tables, routes, addresses
 
 
+def nftables_proxy_port(namespace, key, family="v4", protocol="tcp"):
+    """The same of the nftables back end; None if it has no such element."""
+    table = namespace.run("nft", "-n", "list", "ruleset", {"v4": "ip", "v6": "ip6"}[family])
+    number = {"tcp": 6, "udp": 17}[protocol]
+    found = re.search(rf' \. {number} \. \d+ comment "{re.escape(key)}" : (\d+)', table)
+    return int(found[1]) if found else None
+
+
 def proxy_port(namespace, key, variant="nft", family="v4", protocol="tcp"):
     """The proxy port to which the ClusterIP rule of "namespace/name:port" redirects."""
+    port = nftables_proxy_port(namespace, key, family, protocol)
+    if port:
+        return port
     for rule in chain(namespace, "KUBE-PORTALS-CONTAINER", variant, family):
         if re.search(rf'--comment "?{re.escape(key)}"? ', rule) and f"-p {protocol} " in rule:
             return int(re.search(r"(?:--to-ports |--to-destination \S+:)(\d+)", rule)[1])

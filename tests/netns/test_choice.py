@@ -63,13 +63,16 @@ def test_internal_traffic_policy_local_without_a_local_endpoint_is_dropped(sprea
         assert spread.outcome(namespace) == "refused", namespace.name
 
 
-def test_external_traffic_policy_local_keeps_external_traffic_on_the_node(spread, portald):
+@pytest.mark.every_backend
+def test_external_traffic_policy_local_keeps_external_traffic_on_the_node(spread, portald, backend):
     spread.spec["externalTrafficPolicy"] = "Local"
     spread.write()
     portald(HERE)
     for at in external(spread):
         assert spread.names(spread.lab.outside, at) == {"pod1"}, at
-        assert spread.names(spread.lab.node, at) == PODS, f"the node's own traffic to {at}"
+        # Without netfilter, what the node itself sends can't be told from what arrives.
+        own = {"pod1"} if backend == "local" else PODS
+        assert spread.names(spread.lab.node, at) == own, f"the node's own traffic to {at}"
     for namespace in spread.standpoints():
         assert spread.names(namespace) == PODS, "the ClusterIP's has a policy of its own"
 
@@ -258,6 +261,7 @@ def turned_away(app, at):
     return app.outcome(app.lab.client, at, timeout=0.4) in ("reset", "refused", "hangs")
 
 
+@pytest.mark.every_backend
 def test_source_ranges_let_in_their_clients_and_no_other(ranged, portald):
     running = portald()
     address = ranged.at(ranged.family.external_ip(6))

@@ -72,6 +72,7 @@ def answers(client, text):
         return False
 
 
+@pytest.mark.every_backend
 def test_answers_come_from_the_address_that_was_asked(udp_app, serve_udp, portald):
     """On a node with several addresses on one interface too: a client that isn't connected sees it."""
     family, lab = udp_app.family, udp_app.lab
@@ -90,6 +91,7 @@ def test_answers_come_from_the_address_that_was_asked(udp_app, serve_udp, portal
 
 # ---- flows ----
 
+@pytest.mark.every_backend
 def test_flows_take_turns_and_a_flow_stays_with_its_pod(udp_app, serve_udp, portald):
     udp_app.serve(serve_udp)
     udp_app.write()

@@ -98,6 +98,7 @@ void rig_listener(struct rig *rig, const struct rig_options *options)
 {
 	struct ipc_relay_portal portals[16] = {0};
 	struct ipc_relay_listener message = {
+		.name = RIG_SLOT,
 		.slot = RIG_SLOT,
 		.proto = options->proto,
 		.check_destination = options->check_destination,
@@ -165,7 +166,7 @@ void rig_backends(struct rig *rig, const struct addr_port *backends, size_t coun
 void rig_backends_from(struct rig *rig, const struct addr_port *backends, size_t count, uint32_t first)
 {
 	struct ipc_relay_backend list[16];
-	struct ipc_relay_backends message = {.slot = RIG_SLOT, .backends = list, .backend_count = count};
+	struct ipc_relay_backends message = {.listener = RIG_SLOT, .backends = list, .backend_count = count};
 
 	for (size_t i = 0; i < count; i++)
 		list[i] = (struct ipc_relay_backend){
@@ -176,7 +177,7 @@ void rig_backends_from(struct rig *rig, const struct addr_port *backends, size_t
 
 void rig_backend_list(struct rig *rig, const struct ipc_relay_backend *list, size_t count)
 {
-	struct ipc_relay_backends message = {.slot = RIG_SLOT, .backends = list, .backend_count = count};
+	struct ipc_relay_backends message = {.listener = RIG_SLOT, .backends = list, .backend_count = count};
 
 	for (size_t i = 0; i < rig->relay_count; i++)
 		assert_int_equal(ipc_send_relay_backends(rig->channels[i], &message), 0);

@@ -175,9 +175,11 @@ static void test_relay_listener_round_trip(void **state)
 		{.at = at_of("10.96.0.10", 53)}, {.at = at_of("0.0.0.0", 30053), .check_source = true}};
 	struct addr_prefix range = {.addr = addr_v4(0x0a000000), .bits = 8};
 	struct ipc_relay_listener out,
-		in = {.slot = 65535,
+		in = {.name = 70000,
+			.slot = 65535,
 			.proto = PROTO_TCP,
 			.check_destination = true,
+			.direct = true,
 			.key = "kube-system/dns",
 			.portals = portals,
 			.options = {.scheduler = SCHEDULER_NQ, .affinity_timeout_s = 5, .udp_idle_ms = 9},
@@ -190,7 +192,8 @@ static void test_relay_listener_round_trip(void **state)
 
 	assert_int_equal(frame->fd_count, 1);
 	assert_int_equal(ipc_decode_relay_listener(frame, &out, &storage), 0);
-	assert_true(out.slot == 65535 && out.proto == PROTO_TCP && out.check_destination);
+	assert_true(out.name == 70000 && out.slot == 65535 && out.proto == PROTO_TCP);
+	assert_true(out.check_destination && out.direct);
 	assert_string_equal(out.key, "kube-system/dns");
 	assert_int_equal(out.portal_count, 2);
 	assert_true(service_options_equal(&out.options, &in.options));
@@ -206,14 +209,14 @@ static void test_relay_backends_round_trip(void **state)
 	struct fixture *f = *state;
 	struct ipc_relay_backend list[] = {
 		{at_of("10.0.0.7", 1), 1, 1}, {at_of("fd00::7", 65535), 65535, UINT32_MAX}};
-	struct ipc_relay_backends in = {.slot = 9, .backends = list, .backend_count = 2}, out;
+	struct ipc_relay_backends in = {.listener = 9, .backends = list, .backend_count = 2}, out;
 	struct ipc_storage storage;
 
 	assert_int_equal(
 		ipc_decode_relay_backends(
 			pass(f, ipc_send_relay_backends(f->from, &in), IPC_RELAY_BACKENDS), &out, &storage),
 		0);
-	assert_int_equal(out.slot, 9);
+	assert_int_equal(out.listener, 9);
 	assert_int_equal(out.backend_count, 2);
 	assert_true(addr_port_equal(&out.backends[1].at, &list[1].at));
 	assert_true(out.backends[0].slot == 1 && out.backends[1].slot == UINT32_MAX);
@@ -224,7 +227,7 @@ static void test_relay_backends_round_trip(void **state)
 static void test_relay_backends_may_be_none(void **state)
 {
 	struct fixture *f = *state;
-	struct ipc_relay_backends in = {.slot = 9}, out;
+	struct ipc_relay_backends in = {.listener = 9}, out;
 	struct ipc_storage storage;
 
 	assert_int_equal(
@@ -452,7 +455,7 @@ static const struct sample samples[] = {
 		0, 0, 0, 1, MAPPED(10, 0, 0, 0), 24,
 		0, 0, 0, 1, MAPPED(10, 0, 0, 2), 0x1f, 0x90, 0, 1)},
 	{IPC_LISTENER_DEL, 0, BYTES(0, 3, 'a', '/', 'b')},
-	{IPC_RELAY_LISTENER, 1, BYTES(0, 0, 0, 7, PROTO_TCP, 1, 0, 3, 'a', '/', 'b', OPTIONS,
+	{IPC_RELAY_LISTENER, 1, BYTES(0, 0, 0, 7, 0, 0, 0, 7, PROTO_TCP, 1, 0, 0, 3, 'a', '/', 'b', OPTIONS,
 		0, 0, 0, 1, MAPPED(10, 0, 0, 1), 0, 80, 1,
 		0, 0, 0, 1, MAPPED(10, 0, 0, 0), 24)},
 	{IPC_RELAY_BACKENDS, 0, BYTES(0, 0, 0, 7,
@@ -561,8 +564,9 @@ static void test_values_outside_an_enumeration_are_refused(void **state)
 	assert_int_equal(decode_changed(sample_of(IPC_SYNC_BEGIN), 8, 2), -EPROTO);
 	assert_int_equal(decode_changed(sample_of(IPC_SPAWN), 0, 2), -EPROTO);
 	assert_int_equal(decode_changed(sample_of(IPC_EXITED), 0, 2), -EPROTO);
-	assert_int_equal(decode_changed(sample_of(IPC_RELAY_LISTENER), 4, 3), -EPROTO);
-	assert_int_equal(decode_changed(sample_of(IPC_RELAY_LISTENER), 5, 2), -EPROTO);
+	assert_int_equal(decode_changed(sample_of(IPC_RELAY_LISTENER), 8, 3), -EPROTO);
+	assert_int_equal(decode_changed(sample_of(IPC_RELAY_LISTENER), 9, 2), -EPROTO);
+	assert_int_equal(decode_changed(sample_of(IPC_RELAY_LISTENER), 10, 2), -EPROTO);
 	/* Protocol, family, action, scheduler, PROXY protocol version, removal; a portal's kind and scope. */
 	assert_int_equal(decode_changed(sample_of(IPC_LISTENER_PUT), 10, 3), -EPROTO);
 	assert_int_equal(decode_changed(sample_of(IPC_LISTENER_PUT), 11, 5), -EPROTO);
@@ -620,7 +624,7 @@ static void test_keys_must_be_printable(void **state)
 	for (size_t i = 0; i < sizeof(bad); i++) {
 		assert_int_equal(decode_changed(sample_of(IPC_LISTENER_DEL), 3, bad[i]), -EPROTO);
 		assert_int_equal(decode_changed(sample_of(IPC_LISTENER_PUT), 3, bad[i]), -EPROTO);
-		assert_int_equal(decode_changed(sample_of(IPC_RELAY_LISTENER), 9, bad[i]), -EPROTO);
+		assert_int_equal(decode_changed(sample_of(IPC_RELAY_LISTENER), 14, bad[i]), -EPROTO);
 	}
 	assert_int_equal(decode_changed(sample_of(IPC_LISTENER_DEL), 3, ':'), 0);
 	assert_int_equal(decode_bytes(IPC_LISTENER_DEL, 0, (const uint8_t[]){0, 0}, 2), -EPROTO);

@@ -29,7 +29,7 @@ static void test_a_flow_is_found_by_all_of_its_key(void **state)
 	flow.hash = udp_table_hash(&table, &flow.key);
 	udp_table_add(&table, &flow);
 	assert_ptr_equal(udp_table_find(&table, &other, udp_table_hash(&table, &other)), &flow);
-	other.slot = 1;
+	other.listener = 1;
 	assert_null(udp_table_find(&table, &other, udp_table_hash(&table, &other)));
 	other = flow.key;
 	other.local.bytes[15] = 2;

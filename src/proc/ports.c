@@ -1,0 +1,80 @@
+/* Owns the node's ports for portals. Runs in the supervisor. */
+#include "proc/ports.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "portald/log.h"
+#include "portald/mem.h"
+
+struct ports {
+	struct table *table;
+	const struct options *options;
+	struct listen_claims *claims; /* none are held where portals are bound */
+	bool direct;
+	struct claims_listener listener;
+	struct bindings_events events;
+	struct addresses addresses;
+	size_t failed;
+};
+
+struct ports *ports_new(struct table *table, const struct options *options, bool direct,
+	const struct claims_listener *listener, const struct bindings_events *events)
+{
+	struct ports *ports = mem_calloc(1, sizeof(*ports));
+
+	*ports = (struct ports){
+		.table = table,
+		.options = options,
+		.claims = listen_claims_new(),
+		.direct = direct,
+		.listener = *listener,
+		.events = *events,
+	};
+	return ports;
+}
+
+void ports_free(struct ports *ports)
+{
+	if (!ports)
+		return;
+	listen_claims_free(ports->claims);
+	addresses_free(&ports->addresses);
+	free(ports);
+}
+
+bool ports_update(struct ports *ports)
+{
+	struct addresses fresh, *old = &ports->addresses;
+	bool changed;
+	int rc = addresses_load(&fresh, ports->options);
+
+	if (rc < 0)
+		log_warning("cannot list the node's addresses", log_errno("error", -rc));
+	if (ports->direct)
+		ports->failed =
+			bindings_update(ports->table, &fresh, &ports->events, &ports->listener, &changed);
+	else
+		ports->failed =
+			claims_update(ports->claims, ports->table, &fresh, &ports->listener, &changed);
+	changed |= fresh.range_count != old->range_count ||
+		   memcmp(fresh.ranges, old->ranges, sizeof(fresh.ranges)) != 0;
+	addresses_free(old);
+	*old = fresh;
+	return changed;
+}
+
+void ports_settle(struct ports *ports)
+{
+	listen_claims_end(ports->claims);
+}
+
+size_t ports_failed(const struct ports *ports)
+{
+	return ports->failed;
+}
+
+const struct addresses *ports_addresses(const struct ports *ports)
+{
+	return &ports->addresses;
+}

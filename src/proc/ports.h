@@ -1,0 +1,33 @@
+/* The ports of this node that portals need: claimed, where rules lead to proxy ports, or bound by the
+ * listeners themselves. */
+#ifndef PROC_PORTS_H
+#define PROC_PORTS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "proc/addresses.h"
+#include "proc/bindings.h"
+#include "proc/claims.h"
+#include "proc/table.h"
+
+struct ports;
+
+/* direct: they are bound. The events are copied. */
+struct ports *ports_new(struct table *table, const struct options *options, bool direct,
+	const struct claims_listener *listener, const struct bindings_events *events);
+void ports_free(struct ports *ports); /* NULL is fine */
+
+/* Looks at the node's addresses, and claims or binds what the table's listeners need. Returns true if the
+ * rules are to be others: there are other portals, or other addresses for NodePorts. */
+bool ports_update(struct ports *ports);
+
+/* The rules are in force: gives up what nobody needs any more. */
+void ports_settle(struct ports *ports);
+
+/* How many portals can't have their port. */
+size_t ports_failed(const struct ports *ports);
+
+const struct addresses *ports_addresses(const struct ports *ports);
+
+#endif
