@@ -75,23 +75,41 @@ static void make_directory(const struct options *options)
 	mkdir(directory, 0755);
 }
 
+/* Binds so that the name belongs to the group from its beginning. Who may become the group needs no right to
+ * give files away, which a service manager hardly grants; who is a member of it without that right may. */
+static int bind_for(int fd, const struct sockaddr_un *at, gid_t group)
+{
+	gid_t before = getegid();
+	bool became = group != (gid_t)-1 && group != before && setegid(group) == 0;
+	/* Nobody may connect before the mode is set. */
+	mode_t mask = umask(0777);
+	int rc = bind(fd, (const struct sockaddr *)at, sizeof(*at)) < 0 ? -errno : 0;
+
+	umask(mask);
+	if (became && setegid(before) < 0)
+		return -errno;
+	if (rc == 0 && !became && group != (gid_t)-1 && group != before &&
+		chown(at->sun_path, (uid_t)-1, group) < 0)
+		rc = -errno;
+	return rc;
+}
+
 static int listen_at(const struct sockaddr_un *at, gid_t group)
 {
-	/* Nobody may connect before the group is set. */
-	mode_t before = umask(0777);
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), rc = 0;
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), rc;
 
-	if (fd < 0 || bind(fd, (const struct sockaddr *)at, sizeof(*at)) < 0)
+	if (fd < 0)
+		return -errno;
+	rc = bind_for(fd, at, group);
+	if (rc == 0 && (chmod(at->sun_path, MODE) < 0 || listen(fd, BACKLOG) < 0))
 		rc = -errno;
-	umask(before);
-	if (rc == 0 && ((group != (gid_t)-1 && chown(at->sun_path, (uid_t)-1, group) < 0) ||
-			       chmod(at->sun_path, MODE) < 0 || listen(fd, BACKLOG) < 0)) {
-		rc = -errno;
+	if (rc == 0)
+		return fd;
+	/* A name that was there before is not ours. */
+	if (rc != -EADDRINUSE)
 		unlink(at->sun_path);
-	}
-	if (rc < 0 && fd >= 0)
-		close(fd);
-	return rc < 0 ? rc : fd;
+	close(fd);
+	return rc;
 }
 
 static int open_at(const struct options *options)

@@ -162,6 +162,14 @@ def test_members_of_the_group_may_ask_and_others_may_not(ask, running):
     assert "no permission" in ask.refuses("status", wrapper=daemon.NOBODY)
 
 
+def test_the_group_may_ask_though_the_daemon_may_not_give_files_away(ask, web, portald):
+    """As a service manager runs it, with only the capabilities that it uses."""
+    portald(f"--status-socket={ask.path}", f"--status-group={GROUP.gr_name}",
+            wrapper=["setpriv", "--bounding-set=-chown,-fowner,-dac_override", "--inh-caps=-all"])
+    assert os.stat(ask.path).st_gid == GROUP.gr_gid
+    assert "default/web:http" in ask.tells("status", wrapper=MEMBER)
+
+
 def test_a_socket_without_a_daemon_is_said_to_be_so(ask, running):
     assert running.terminate() == 0
     assert not ask.path.exists(), "the name goes with the daemon"
