@@ -13,6 +13,7 @@ import peers
 import rules
 import pytest
 import scrape
+import udp
 import wait
 
 WEB = {"namespace": "default", "service": "web", "port": "http"}
@@ -196,6 +197,39 @@ def test_a_failed_backend_is_counted_and_set_aside(lab, serve, manifests, portal
     assert metrics.sum("portald_backends_set_aside", **WEB) == 1
     assert metrics.sum("portald_backend_set_aside", **dead) == 1
     assert metrics.sum("portald_backend_failures_total", **dead) >= 1
+
+
+def test_udp_flows_and_datagrams_are_counted(lab, udp_app, serve_udp, portald):
+    serve_udp(udp_app.lab.pods[0], udp_app.family.at(udp_app.lab.pods[0], 8080), udp.echo)
+    udp_app.use(1)
+    udp_app.write()
+    portald()
+    for _ in range(2):
+        with lab.client.udp(udp_app.at()) as client:
+            for text in (b"one", b"three"):
+                client.send(text)
+                assert client.recv(100) == text
+    metrics = scrape.metrics(lab.node)
+    flows = {"service": "web", "protocol": "UDP", "family": "IPv6" if udp_app.family.name == "v6" else "IPv4"}
+    assert metrics.sum("portald_connections_total", **flows) == 2
+    assert metrics.sum("portald_connections_active", **flows) <= 2
+    for way in ("received", "sent"):
+        assert metrics.sum(f"portald_{way}_datagrams_total", **flows) == 4
+        assert metrics.sum(f"portald_{way}_bytes_total", **flows) == 16
+        assert metrics.sum(f"portald_backend_{way}_bytes_total", **flows) == 16
+    assert metrics.sum("portald_backend_connections_total", **flows) == 2
+
+
+def test_who_comes_from_elsewhere_is_counted_as_refused(app, serve, portald):
+    app.serve(serve)
+    app.load_balancer(app.family.external_ip(6))
+    elsewhere = "203.0.113.0/24" if app.family.name == "v4" else "2001:db8::/32"
+    app.spec |= {"loadBalancerSourceRanges": [elsewhere]}
+    app.write()
+    portald()
+    assert app.outcome(app.lab.outside, app.at(app.family.external_ip(6))) == "reset"
+    metrics = scrape.metrics(app.lab.node)
+    assert metrics.sum("portald_failures_total", service="web", reason="source_range") == 1
 
 
 def test_counters_outlive_control(lab, web, portald):
