@@ -220,6 +220,19 @@ bool iptables_is_rule_of_ours(const struct span *line)
 	return false;
 }
 
+bool iptables_chain_matters(const char *name)
+{
+	for (size_t i = 0; i < CHAINS; i++) {
+		if (strcmp(name, chains[i].chain.name) == 0)
+			return true;
+		for (const char *const *from = chains[i].froms; *from; from++) {
+			if (strcmp(name, *from) == 0)
+				return true;
+		}
+	}
+	return false;
+}
+
 /* ---- cleanup ---- */
 
 static void cleanup_chain(struct text *out, const struct chain *chain, const char *saved)

@@ -14,6 +14,8 @@
 #include "portald/mem.h"
 #include "steering/backend.h"
 #include "steering/host.h"
+#include "steering/iptables_private.h"
+#include "steering/monitor.h"
 #include "steering/sync.h"
 #include "steering/tool.h"
 
@@ -22,6 +24,8 @@ struct backend {
 	const struct steering_options *options;
 	const struct backend_events *events;
 	struct host_tools tools;
+	struct monitor *monitor; /* NULL: nobody tells */
+	struct monitor_handlers monitor_handlers;
 	struct sync *sync;                /* in flight; NULL: none */
 	const struct steering_rules *was; /* of the pass in flight */
 	const struct steering_rules *now;
@@ -59,6 +63,13 @@ static void on_refused(void *context, const struct steering_rule *rule, const ch
 	backend->events->refused(backend->events->context, rule, detail);
 }
 
+static void on_tool_started(void *context, pid_t tool)
+{
+	struct backend *backend = context;
+
+	monitor_own(backend->monitor, tool);
+}
+
 /* Before the family is in use its chains may not be there. */
 static const struct steering_rules *was_of(const struct backend *backend, enum addr_family family)
 {
@@ -78,7 +89,8 @@ static void start_sync(struct backend *backend, enum addr_family family, const s
 		.rules = rules,
 		.timeout_ms = backend->options->tool_timeout_ms,
 		.done = done,
-		.refused = backend->events->refused ? on_refused : NULL,
+		.refused = on_refused,
+		.started = on_tool_started,
 		.context = backend,
 	});
 	if (!backend->sync)
@@ -138,6 +150,36 @@ static void iptables_start(
 	backend->now = now;
 	backend->corrected = false;
 	start_sync(backend, ADDR_V4, now, on_v4_synced);
+}
+
+/* What has changed rules can't be undone by forgetting about it. */
+static bool iptables_abandon(struct backend *backend)
+{
+	if (!backend->sync || backend->corrected || !sync_is_harmless(backend->sync))
+		return false;
+	sync_free(backend->sync);
+	backend->sync = NULL;
+	return true;
+}
+
+/* ---- disturbances ---- */
+
+static bool concerns(const struct monitor_place *place)
+{
+	static const char *const tables[] = {"nat", "filter"};
+
+	for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]); i++) {
+		if (strcmp(place->table, tables[i]) == 0)
+			return !place->name || iptables_chain_matters(place->name);
+	}
+	return false;
+}
+
+static void on_disturbed(void *context)
+{
+	struct backend *backend = context;
+
+	backend->events->disturbed(backend->events->context);
 }
 
 /* ---- cleanup ---- */
@@ -235,6 +277,10 @@ static struct backend *iptables_open(
 	}
 	if (options->take_over)
 		clean_other_variant(backend->tools.kind, options->tool_timeout_ms);
+	backend->monitor_handlers = (struct monitor_handlers){
+		.concerns = concerns, .disturbed = on_disturbed, .context = backend};
+	if (backend->tools.kind != STEERING_TOOL_LEGACY)
+		backend->monitor = monitor_new(base, &backend->monitor_handlers);
 	log_v(1, "steering by iptables", log_str("variant", tool_word(backend->tools.kind)),
 		log_str("tool", backend->tools.v4.restore),
 		log_str("lock", backend->tools.lock_fd > 0 ? "private" : "common"));
@@ -246,6 +292,7 @@ static void iptables_close(struct backend *backend)
 	if (!backend)
 		return;
 	sync_free(backend->sync);
+	monitor_free(backend->monitor);
 	host_tools_fini(&backend->tools);
 	free(backend);
 }
@@ -283,6 +330,7 @@ const struct backend_ops backend_iptables = {
 	.open = iptables_open,
 	.close = iptables_close,
 	.start = iptables_start,
+	.abandon = iptables_abandon,
 	.works = iptables_works,
 	.cleanup = iptables_cleanup,
 };

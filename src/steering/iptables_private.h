@@ -65,6 +65,9 @@ void iptables_saved_chain(struct lines *lines, const char *saved, const char *ch
 /* True if the line appends to a chain of ours. */
 bool iptables_is_rule_of_ours(const struct span *line);
 
+/* True if the chain is one of ours, or one with a jump to one. */
+bool iptables_chain_matters(const char *name);
+
 /* A range of rules that one chain's lines are made from. */
 struct iptables_range {
 	size_t first, end;

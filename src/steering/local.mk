@@ -20,6 +20,8 @@ src_steering_libsteering_a_SOURCES = \
 	src/steering/lines.c \
 	src/steering/lines.h \
 	src/steering/local.c \
+	src/steering/monitor.c \
+	src/steering/monitor.h \
 	src/steering/nftables.c \
 	src/steering/nftables.h \
 	src/steering/nftables_backend.c \

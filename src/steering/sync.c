@@ -238,6 +238,8 @@ static void run_tool(struct sync *sync, const char *const argv[], const char *in
 	failed.error = tool_run_start(&sync->run, sync->job.base, &job);
 	if (failed.error < 0)
 		fail(sync, &failed);
+	else if (sync->job.started)
+		sync->job.started(sync->job.context, tool_run_pid(sync->run));
 }
 
 /* True if there is nothing in the table to be removed, and looking would load it. */
@@ -361,9 +363,4 @@ void sync_free(struct sync *sync)
 bool sync_is_harmless(const struct sync *sync)
 {
 	return !sync->restored && !gives_text(sync);
-}
-
-pid_t sync_tool_pid(const struct sync *sync)
-{
-	return sync->run ? tool_run_pid(sync->run) : 0;
 }

@@ -23,6 +23,8 @@ struct sync_job {
 	void (*done)(void *context, int error, const char *detail, bool corrected);
 	/* A rule that spoils the transaction was left out of it. NULL: then that is a failure. */
 	void (*refused)(void *context, const struct steering_rule *rule, const char *detail);
+	/* A tool has started. NULL: nobody wants to know. */
+	void (*started)(void *context, pid_t tool);
 	void *context;
 };
 
@@ -32,8 +34,5 @@ void sync_free(struct sync *sync); /* kills a tool in flight; NULL is fine */
 
 /* True as long as nothing was given to the kernel. */
 bool sync_is_harmless(const struct sync *sync);
-
-/* The process of the tool in flight; 0: none. */
-pid_t sync_tool_pid(const struct sync *sync);
 
 #endif

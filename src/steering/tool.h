@@ -32,7 +32,7 @@ int tool_run_start(struct tool_run **run, struct event_base *base, const struct 
 /* Kills the tool if it still runs. Also to be called after done, from there or later. NULL is fine. */
 void tool_run_free(struct tool_run *run);
 
-/* The process of a tool that runs; 0 when it has ended. */
+/* The process of a tool that runs; 0 when it has ended. Also the port of its first netlink socket. */
 pid_t tool_run_pid(const struct tool_run *run);
 
 /* A memfd that holds content (NULL: empty), out of the way of the numbers that a tool's own files get.

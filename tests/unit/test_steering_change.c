@@ -386,6 +386,48 @@ static void a_change_that_meets_a_flush_is_put_right_at_once(void **state)
 	assert_as_if_fresh(fixture);
 }
 
+/* The kernel tells; there is no period. */
+static void what_others_remove_comes_back_by_itself(void **state)
+{
+	static const char *const disturbances[] = {"iptables-nft -t nat -F", "nft flush ruleset",
+		"iptables-nft -t nat -D PREROUTING 1", "nft add rule ip nat KUBE-PORTALS-HOST drop"};
+	struct fixture *fixture = *state;
+	char *right, *now, *out;
+
+	engine_start(fixture);
+	add_services(fixture, 1, 3);
+	apply(fixture);
+	right = in_force(fixture, "iptables");
+	for (size_t i = 0; i < sizeof(disturbances) / sizeof(disturbances[0]); i++) {
+		out = shell("PATH=$PATH:/usr/sbin:/sbin; %s", disturbances[i]);
+		assert_non_null(out);
+		free(out);
+		wait_for_pass(fixture);
+		assert_true(fixture->corrected);
+		now = in_force(fixture, "iptables");
+		assert_string_equal(now, right);
+		free(now);
+	}
+	free(right);
+}
+
+static void our_own_changes_and_foreign_chains_call_for_no_audit(void **state)
+{
+	struct fixture *fixture = *state;
+	struct timeval moment = {.tv_usec = 300000};
+
+	engine_start(fixture);
+	for (uint16_t n = 1; n <= 5; n++) {
+		add_service(fixture, n);
+		apply(fixture);
+	}
+	iptables(fixture, "-t nat -N THEIRS");
+	iptables(fixture, "-t nat -A THEIRS -j RETURN");
+	event_base_loopexit(fixture->base, &moment);
+	event_base_dispatch(fixture->base);
+	assert_int_equal(fixture->passes, 5);
+}
+
 /* ---- rules that are refused ---- */
 
 /* A port that the tool can't parse, as a rule that this kernel can't have: it names the line. */
@@ -469,6 +511,9 @@ int main(void)
 		BOTH(an_audit_of_what_is_right_only_looks),
 		BOTH(an_audit_removes_what_is_doubled_stale_or_edited),
 		BOTH(a_change_that_meets_a_flush_is_put_right_at_once),
+		BOTH(our_own_changes_and_foreign_chains_call_for_no_audit),
+		cmocka_unit_test_prestate_setup_teardown(
+			what_others_remove_comes_back_by_itself, set_up, tear_down, (void *)"nft"),
 		BOTH(a_refused_rule_leaves_the_rest_in_force),
 		BOTH(a_transaction_that_fails_for_no_stated_reason_is_halved),
 		BOTH(a_refused_rule_is_tried_again_by_an_audit_only),
