@@ -16,6 +16,7 @@ import time
 import candidates
 import netns
 import report
+import services
 
 BACKEND_PORT = 9000
 PROXY_PORT = 7000
@@ -237,6 +238,13 @@ def print_rate(floor, result, options):
     return 1 if result["errors"] or late else 0
 
 
+def print_services(rows, options):
+    print(services.table(rows))
+    print("\n```\n" + "\n\n".join(services.plot(rows, key) for key in services.PLOTTED) + "\n```\n")
+    print(report.programs(options, ["portald", "iptables", "nft"]))
+    return 1 if any(row["errors"] for row in rows.values()) else 0
+
+
 def parse_arguments():
     parser = argparse.ArgumentParser(prog="tests/bench/run", description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one short round: does it all still run?")
@@ -249,6 +257,8 @@ def parse_arguments():
     parser.add_argument("--proxy-cpu", type=int, help="1, and 0 with --rate; the load runs on CPU 0")
     parser.add_argument("--json", metavar="FILE", help="every single measurement")
     parser.add_argument("--rate", action="store_true", help="the latency goal, two dead backends, instead")
+    parser.add_argument("--services", action="store_true", help="how steering scales with Services, instead")
+    parser.add_argument("--counts", default="1,100,1000,10000", help="of Services, for --services")
     parser.add_argument("--rate-seconds", type=float, default=10.0)
     options = parser.parse_args()
     if options.quick:
@@ -256,6 +266,7 @@ def parse_arguments():
     if options.proxy_cpu is None:
         # One CPU for --rate: nothing is busy there, and waking an idle CPU takes a time of the machine's own.
         options.proxy_cpu = 0 if options.rate else 1
+    options.counts = [int(count) for count in options.counts.split(",")]
     options.load = os.path.abspath(os.environ.get("LOAD", "./tests/bench/load"))
     for name, known in (("topologies", TOPOLOGIES), ("workloads", WORKLOADS), ("only", None)):
         words = [word for word in getattr(options, name).split(",") if word]
@@ -295,6 +306,8 @@ def main():
         except candidates.Unavailable as error:
             print(f"bench: portald can't serve: {error}", file=sys.stderr)
             return 1
+    if options.services:
+        return print_services(services.run(Routed, options), options)
     started = time.monotonic()
     results, missing = run_rounds(options)
     if options.json:

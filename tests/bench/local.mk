@@ -17,5 +17,6 @@ EXTRA_DIST += \
 	tests/bench/candidates.py \
 	tests/bench/netns.py \
 	tests/bench/report.py \
-	tests/bench/run
+	tests/bench/run \
+	tests/bench/services.py
 dist_doc_DATA += doc/BENCHMARKS.md

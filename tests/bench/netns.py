@@ -120,12 +120,15 @@ def _exec_seconds(pid):
     return total / 1e9
 
 
+def descendants(pid):
+    """A process and all that come from it."""
+    tree = _children()
+    found = [pid]
+    for one in found:
+        found += tree.get(one, [])
+    return found
+
+
 def cpu_seconds(pid):
     """The CPU time of a process and all of its descendants."""
-    tree = _children()
-    todo, total = [pid], 0.0
-    while todo:
-        one = todo.pop()
-        total += _exec_seconds(one)
-        todo += tree.get(one, [])
-    return total
+    return sum(_exec_seconds(one) for one in descendants(pid))

@@ -69,6 +69,7 @@ def programs(options, names):
         "haproxy": ["haproxy", "-v"],
         "nginx": ["nginx", "-v"],
         "iptables": ["iptables", "-V"],
+        "nft": ["nft", "--version"],
     }
     lines = [
         f"kernel: {platform.release()} {platform.machine()}, {os.cpu_count()} CPUs; "

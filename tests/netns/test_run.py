@@ -93,6 +93,12 @@ def test_cluster_ip_and_node_port_reach_a_backend_on_the_hosts_loopback(anyone):
     assert (code, output.split()) == (0, ["laptop"] * 3), log
 
 
+@pytest.mark.parametrize("steering", ["nftables", "local", "auto"])
+def test_the_other_ways_of_steering_work_inside_too(user, steering):
+    code, output, log = user.run(PYTHON, "-c", FETCH, SERVICE, argv=[*user.argv, f"--steering={steering}"])
+    assert (code, output.split()) == (0, ["laptop"]), log
+
+
 def test_real_iptables_rules_are_inside_and_none_outside(anyone, host):
     code, output, log = anyone.run("sh", "-c", "iptables -t nat -S || iptables-nft -t nat -S")
     assert code == 0, log
