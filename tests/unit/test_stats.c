@@ -175,6 +175,76 @@ static void untouched_slots_cost_no_memory(void **state)
 	close(fd);
 }
 
+static void a_reader_cannot_get_to_write(void **state)
+{
+	int fd, readonly;
+	struct stats *writer, *reader;
+
+	(void)state;
+	writer = map_new(&fd);
+	readonly = stats_open_readonly(fd);
+	assert_true(readonly >= 0);
+	assert_null(stats_map(readonly, 1));
+	assert_int_equal(errno, EACCES);
+	reader = stats_map(readonly, 0);
+	assert_non_null(reader);
+	stats_add(&stats_listener(writer, 0, 1)->accepted, 3);
+	assert_int_equal(atomic_load(&stats_listener(reader, 0, 1)->accepted), 3);
+	/* Nor does a mapping become writable later. */
+	assert_int_equal(mprotect(stats_supervisor(reader), 1, PROT_READ | PROT_WRITE), -1);
+	stats_unmap(reader);
+	stats_unmap(writer);
+	close(readonly);
+	close(fd);
+}
+
+static void sums_are_of_all_relays(void **state)
+{
+	struct stats_listener_sum listener;
+	struct stats_backend_sum backend;
+	struct stats *stats;
+	int fd;
+
+	(void)state;
+	stats = map_new(&fd);
+	for (uint32_t relay = 0; relay < 3; relay++) {
+		struct stats_listener_counters *counters = stats_listener(stats, relay, 5);
+
+		stats_add(&counters->accepted, 1 + relay);
+		stats_add(&counters->failures[STATS_FAIL_DATAGRAM], 10);
+		stats_add(&counters->connect_us, 100);
+		stats_add_time(counters->connect, stats_connect_bounds_us, STATS_CONNECT_BOUNDS, 100);
+		stats_add(&stats_backend(stats, relay, 6)->bytes_out, 1000);
+	}
+	stats_listener_add_up(stats, 5, &listener);
+	assert_true(listener.accepted == 6 && listener.failures[STATS_FAIL_DATAGRAM] == 30);
+	assert_true(listener.connect_us == 300 && listener.connect[0] == 3);
+	stats_backend_add_up(stats, 6, &backend);
+	assert_true(backend.bytes_out == 3000 && backend.connections == 0);
+	stats_unmap(stats);
+	close(fd);
+}
+
+static void a_time_counts_in_the_first_bucket_that_holds_it(void **state)
+{
+	static const uint32_t bounds_us[] = {10, 20};
+	_Atomic uint64_t buckets[3] = {0};
+
+	(void)state;
+	stats_add_time(buckets, bounds_us, 2, 0);
+	stats_add_time(buckets, bounds_us, 2, 10);
+	stats_add_time(buckets, bounds_us, 2, 11);
+	stats_add_time(buckets, bounds_us, 2, UINT64_MAX);
+	assert_true(buckets[0] == 2 && buckets[1] == 1 && buckets[2] == 1);
+}
+
+static void every_failure_has_a_name(void **state)
+{
+	(void)state;
+	for (int i = 0; i < STATS_FAILURES; i++)
+		assert_non_null(stats_failure_name((enum stats_failure)i));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -183,6 +253,10 @@ int main(void)
 		cmocka_unit_test(slots_do_not_overlap),
 		cmocka_unit_test(reset_zeroes_a_slot_in_every_relay_and_no_other),
 		cmocka_unit_test(a_dead_relays_active_counts_are_zeroed_and_its_totals_kept),
+		cmocka_unit_test(a_reader_cannot_get_to_write),
+		cmocka_unit_test(sums_are_of_all_relays),
+		cmocka_unit_test(a_time_counts_in_the_first_bucket_that_holds_it),
+		cmocka_unit_test(every_failure_has_a_name),
 		cmocka_unit_test(file_cannot_be_resized),
 		cmocka_unit_test(untouched_slots_cost_no_memory),
 	};
