@@ -99,15 +99,14 @@ static void find_duplicates(struct plan_candidates *candidates)
 	}
 }
 
-struct plan_candidates plan_candidates_collect(const struct model_snapshot *snapshot,
-	const struct model_service *service, const struct model_service_port *port, enum addr_family family,
-	bool with_others, const struct plan_facts *facts)
+struct plan_candidates plan_candidates_collect(const struct plan_input *input,
+	const struct model_service_port *port, enum addr_family family, bool with_others,
+	const struct plan_facts *facts)
 {
-	struct plan_candidates candidates = {.service = service, .port = port};
-	size_t first, slice_count = model_slices_of(snapshot, service, &first);
+	struct plan_candidates candidates = {.service = input->service, .port = port};
 
-	for (size_t i = 0; i < slice_count; i++)
-		collect_slice(&candidates, snapshot->slices[first + i], family, with_others, facts);
+	for (size_t i = 0; i < input->slice_count; i++)
+		collect_slice(&candidates, input->slices[i], family, with_others, facts);
 	if (candidates.count > 0)
 		qsort(candidates.entries, candidates.count, sizeof(*candidates.entries), candidate_cmp);
 	find_duplicates(&candidates);
@@ -157,19 +156,18 @@ static size_t count_unique(struct addr *addrs, size_t count, enum addr_family fa
 	return unique;
 }
 
-size_t plan_count_local(const struct model_snapshot *snapshot, const struct model_service *service,
-	const struct plan_facts *facts)
+size_t plan_count_local(const struct plan_input *input, const struct plan_facts *facts)
 {
-	size_t first, slice_count = model_slices_of(snapshot, service, &first), count = 0, v4, v6;
 	struct addr *addrs = NULL;
+	size_t count = 0, v4, v6;
 
-	for (size_t i = first; i < first + slice_count; i++) {
-		const struct model_slice *slice = snapshot->slices[i];
+	for (size_t i = 0; i < input->slice_count; i++) {
+		const struct model_slice *slice = input->slices[i];
 
 		for (size_t e = 0; has_any_port(slice) && e < slice->endpoint_count; e++) {
 			const struct model_endpoint *endpoint = &slice->endpoints[e];
 
-			if (is_ready(service, endpoint) && is_local(endpoint, facts))
+			if (is_ready(input->service, endpoint) && is_local(endpoint, facts))
 				*(struct addr *)plan_array_append(&addrs, &count, sizeof(*addrs)) =
 					endpoint->addr;
 		}

@@ -1,5 +1,6 @@
-/* Owns the settling of portals that two Service ports claim. Services of one cluster can't clash, but a set
- * of manifests can, and nobody checks externalIPs. Runs in control and in `portald plan`. */
+/* Owns the settling of portals that several Service ports claim. Services of one cluster can't clash, but a
+ * set of manifests can, and nobody checks externalIPs. Each address, port and protocol is settled by itself,
+ * so a change concerns only those who claim the same. Runs in control and in `portald plan`. */
 #include <stdlib.h>
 #include <string.h>
 #include <uthash.h>
@@ -15,17 +16,12 @@ struct claim_key {
 };
 _Static_assert(sizeof(struct claim_key) == 20, "claim_key must have no holes");
 
-struct claim {
+struct plan_claim {
 	struct claim_key key;
-	/* Whose what arrives is, and what this node sends itself. */
-	const char *arriving, *host;
+	struct plan_claimant *claimants; /* in the order in which they may have it */
+	struct plan_claim *next_touched;
+	bool touched;
 	UT_hash_handle hh;
-};
-
-struct claims {
-	struct claim *table;
-	struct claim *entries; /* room for every portal of the plan */
-	size_t count;
 };
 
 const char *plan_portal_word(enum plan_portal_kind kind)
@@ -40,132 +36,130 @@ const char *plan_portal_word(enum plan_portal_kind kind)
 	return words[kind];
 }
 
-static struct claim *find_claim(
-	struct claims *claims, const struct plan_listener *listener, const struct plan_portal *portal)
+static struct plan_claim *find_claim(struct plan_claims *claims, const struct plan_claimant *claimant)
 {
 	struct claim_key key = {
-		.addr = portal->at.addr, .port = portal->at.port, .proto = (uint16_t)listener->proto};
-	struct claim *claim;
+		.addr = claimant->portal.at.addr,
+		.port = claimant->portal.at.port,
+		.proto = (uint16_t)claimant->listener->proto,
+	};
+	struct plan_claim *claim;
 
 	HASH_FIND(hh, claims->table, &key, sizeof(key), claim);
 	if (claim)
 		return claim;
-	claim = &claims->entries[claims->count++];
+	claim = mem_calloc(1, sizeof(*claim));
 	claim->key = key;
 	HASH_ADD(hh, claims->table, key, sizeof(key), claim);
 	return claim;
 }
 
-/* Returns the key of the listener that has the portal already, or NULL after claiming it. */
-static const char *claim_portal(
-	struct claims *claims, const struct plan_listener *listener, const struct plan_portal *portal)
+static void touch(struct plan_claims *claims, struct plan_claim *claim)
 {
-	struct claim *claim = find_claim(claims, listener, portal);
-
-	if (portal->scope != PLAN_SCOPE_HOST && claim->arriving)
-		return claim->arriving;
-	if (portal->scope != PLAN_SCOPE_ARRIVING && claim->host)
-		return claim->host;
-	if (portal->scope != PLAN_SCOPE_HOST)
-		claim->arriving = listener->key;
-	if (portal->scope != PLAN_SCOPE_ARRIVING)
-		claim->host = listener->key;
-	return NULL;
+	if (claim->touched)
+		return;
+	claim->touched = true;
+	claim->next_touched = claims->touched;
+	claims->touched = claim;
 }
 
-static char *conflict_text(
-	const struct plan_listener *listener, const struct plan_portal *portal, const char *owner)
+static int claimants_cmp(const struct plan_claimant *a, const struct plan_claimant *b)
 {
+	int by_id;
+
+	if (a->portal.kind != b->portal.kind)
+		return a->portal.kind < b->portal.kind ? -1 : 1;
+	by_id = strcmp(a->listener->id, b->listener->id);
+	if (by_id)
+		return by_id;
+	return a->place < b->place ? -1 : 1;
+}
+
+void plan_claims_add(struct plan_claims *claims, struct plan_claimant *claimant)
+{
+	struct plan_claim *claim = find_claim(claims, claimant);
+	struct plan_claimant **at = &claim->claimants;
+
+	while (*at && claimants_cmp(*at, claimant) < 0)
+		at = &(*at)->next;
+	claimant->next = *at;
+	*at = claimant;
+	claimant->claim = claim;
+	claimant->owner = NULL;
+	touch(claims, claim);
+}
+
+void plan_claims_remove(struct plan_claims *claims, struct plan_claimant *claimant)
+{
+	struct plan_claimant **at = &claimant->claim->claimants;
+
+	while (*at != claimant)
+		at = &(*at)->next;
+	*at = claimant->next;
+	touch(claims, claimant->claim);
+}
+
+/* Of what arrives and of what this node sends itself, each goes to the first that claims it; who can't have
+ * all that it claims has nothing. */
+static void settle_claim(struct plan_claim *claim)
+{
+	const struct plan_claimant *arriving = NULL, *host = NULL;
+
+	for (struct plan_claimant *one = claim->claimants; one; one = one->next) {
+		bool wants_arriving = one->portal.scope != PLAN_SCOPE_HOST;
+		bool wants_host = one->portal.scope != PLAN_SCOPE_ARRIVING;
+
+		one->owner = NULL;
+		if (wants_arriving && arriving)
+			one->owner = arriving;
+		else if (wants_host && host)
+			one->owner = host;
+		if (one->owner)
+			continue;
+		if (wants_arriving)
+			arriving = one;
+		if (wants_host)
+			host = one;
+	}
+}
+
+void plan_claims_settle(
+	struct plan_claims *claims, void (*affected)(void *context, struct plan_entry *entry), void *context)
+{
+	while (claims->touched) {
+		struct plan_claim *claim = claims->touched;
+
+		claims->touched = claim->next_touched;
+		claim->touched = false;
+		settle_claim(claim);
+		for (const struct plan_claimant *one = claim->claimants; one; one = one->next)
+			affected(context, one->entry);
+		if (!claim->claimants) {
+			HASH_DEL(claims->table, claim);
+			free(claim);
+		}
+	}
+}
+
+void plan_claims_fini(struct plan_claims *claims)
+{
+	struct plan_claim *claim = claims->table, *next;
+
+	HASH_CLEAR(hh, claims->table);
+	for (; claim; claim = next) {
+		next = claim->hh.next;
+		free(claim);
+	}
+}
+
+char *plan_claim_lost_text(const struct plan_claimant *claimant)
+{
+	const struct plan_portal *portal = &claimant->portal;
+	const char *proto = proto_name(claimant->listener->proto), *owner = claimant->owner->listener->key;
 	char text[ADDR_TEXT_BYTES];
 
 	if (portal->kind == PLAN_PORTAL_NODE_PORT)
-		return mem_printf(
-			"nodePort %u/%s is taken by %s", portal->at.port, proto_name(listener->proto), owner);
+		return mem_printf("nodePort %u/%s is taken by %s", portal->at.port, proto, owner);
 	return mem_printf("%s %s/%s is taken by %s", plan_portal_word(portal->kind),
-		addr_port_format(&portal->at, text), proto_name(listener->proto), owner);
-}
-
-/* Leaves the listener with those portals of the kind that nobody claimed before. What it lost and to whom is
- * added to *lost. */
-static void settle_kind(
-	struct claims *claims, struct plan_listener *listener, enum plan_portal_kind kind, char **lost)
-{
-	size_t kept = 0;
-
-	for (size_t i = 0; i < listener->portal_count; i++) {
-		const struct plan_portal *portal = &listener->portals[i];
-		const char *owner = portal->kind == kind ? claim_portal(claims, listener, portal) : NULL;
-
-		if (owner)
-			*lost = plan_join(*lost, conflict_text(listener, portal, owner));
-		else
-			listener->portals[kept++] = *portal;
-	}
-	listener->portal_count = kept;
-}
-
-static struct claims claims_for(const struct plan *plan)
-{
-	size_t portals = 0;
-
-	for (size_t i = 0; i < plan->listener_count; i++)
-		portals += plan->listeners[i]->portal_count;
-	return (struct claims){.entries = mem_calloc(portals, sizeof(struct claim))};
-}
-
-/* A second listener of one id is what a source lets through only by mistake. */
-static void drop_repeated(struct plan *plan)
-{
-	size_t kept = 0;
-
-	for (size_t i = 0; i < plan->listener_count; i++) {
-		struct plan_listener *listener = plan->listeners[i];
-
-		if (kept > 0 && strcmp(plan->listeners[kept - 1]->id, listener->id) == 0) {
-			plan_skip(
-				plan, listener->key, mem_strdup("another port of the Service has that name"));
-			plan_listener_free(listener);
-		} else {
-			plan->listeners[kept++] = listener;
-		}
-	}
-	plan->listener_count = kept;
-}
-
-/* Listeners without a portal are gone; others say what they lost. */
-static void drop_losers(struct plan *plan, char **lost)
-{
-	size_t kept = 0;
-
-	for (size_t i = 0; i < plan->listener_count; i++) {
-		struct plan_listener *listener = plan->listeners[i];
-
-		if (listener->portal_count > 0) {
-			if (lost[i])
-				listener->note = plan_join(listener->note, lost[i]);
-			plan->listeners[kept++] = listener;
-			continue;
-		}
-		plan_skip(plan, listener->key, lost[i]);
-		plan_listener_free(listener);
-	}
-	plan->listener_count = kept;
-}
-
-void plan_settle_conflicts(struct plan *plan)
-{
-	struct claims claims;
-	char **lost;
-
-	drop_repeated(plan);
-	claims = claims_for(plan);
-	lost = mem_calloc(plan->listener_count, sizeof(char *));
-	for (unsigned kind = 0; kind < PLAN_PORTAL_KINDS; kind++) {
-		for (size_t i = 0; i < plan->listener_count; i++)
-			settle_kind(&claims, plan->listeners[i], (enum plan_portal_kind)kind, &lost[i]);
-	}
-	drop_losers(plan, lost);
-	free(lost);
-	HASH_CLEAR(hh, claims.table);
-	free(claims.entries);
+		addr_port_format(&portal->at, text), proto, owner);
 }

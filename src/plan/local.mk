@@ -2,6 +2,8 @@ noinst_LIBRARIES += src/plan/libplan.a
 src_plan_libplan_a_CFLAGS = $(AM_CFLAGS) $(YAJL_CFLAGS) $(YAML_CFLAGS)
 src_plan_libplan_a_SOURCES = \
 	include/portald/plan.h \
+	include/portald/plan_book.h \
+	src/plan/book.c \
 	src/plan/build.c \
 	src/plan/candidates.c \
 	src/plan/conflict.c \

@@ -7,10 +7,16 @@
 /* Appends a zeroed entry of size bytes to *array_pointer, which must only ever have grown by this. */
 void *plan_array_append(void *array_pointer, size_t *count, size_t size);
 
+/* A Service with its slices, borrowed. */
+struct plan_input {
+	const struct model_service *service;
+	struct model_slice *const *slices;
+	size_t slice_count;
+};
+
 /* Puts what one Service opens into plan: listeners at the end, unsorted. Looks at that Service and its
  * slices only, never at other Services. The zone in facts is final. */
-void plan_build_service(struct plan *plan, const struct model_snapshot *snapshot,
-	const struct model_service *service, const struct plan_facts *facts);
+void plan_build_service(struct plan *plan, const struct plan_input *input, const struct plan_facts *facts);
 
 /* What options leave open is as the daemon's flags say. */
 void plan_complete_options(struct service_options *options, const struct service_options *defaults);
@@ -49,9 +55,9 @@ struct plan_candidates {
 };
 
 /* with_others: endpoints of the other family are listed too, as PLAN_OTHER_FAMILY. */
-struct plan_candidates plan_candidates_collect(const struct model_snapshot *snapshot,
-	const struct model_service *service, const struct model_service_port *port, enum addr_family family,
-	bool with_others, const struct plan_facts *facts);
+struct plan_candidates plan_candidates_collect(const struct plan_input *input,
+	const struct model_service_port *port, enum addr_family family, bool with_others,
+	const struct plan_facts *facts);
 void plan_candidates_fini(struct plan_candidates *candidates);
 /* True if one of them could be used by some node. */
 bool plan_candidates_any_usable(const struct plan_candidates *candidates);
@@ -72,13 +78,36 @@ void plan_choose_endpoints(struct plan_listener *listener, const struct plan_can
 	enum plan_policy policy, const struct plan_facts *facts);
 
 /* Ready endpoints of the Service on this node, each address once; of two families the one with more. */
-size_t plan_count_local(const struct model_snapshot *snapshot, const struct model_service *service,
-	const struct plan_facts *facts);
+size_t plan_count_local(const struct plan_input *input, const struct plan_facts *facts);
 
 /* ---- portals ---- */
 
-/* Takes portals that another listener has away from the one that comes later. The listeners are sorted. */
-void plan_settle_conflicts(struct plan *plan);
+/* A portal that a listener claims. */
+struct plan_claimant {
+	struct plan_claimant *next; /* of the same address, port and protocol; the first in order has it */
+	struct plan_claim *claim;
+	struct plan_entry *entry;
+	struct plan_listener *listener;
+	struct plan_portal portal;
+	size_t place;                      /* in its entry: the last thing to order by */
+	const struct plan_claimant *owner; /* who has it instead; NULL: this one */
+};
+
+/* All claims of a book, and those whose claimants have changed. */
+struct plan_claims {
+	struct plan_claim *table; /* a uthash */
+	struct plan_claim *touched;
+};
+
+void plan_claims_add(struct plan_claims *claims, struct plan_claimant *claimant);
+void plan_claims_remove(struct plan_claims *claims, struct plan_claimant *claimant);
+/* Settles who has what. Calls affected for each entry whose claimants may have won or lost. */
+void plan_claims_settle(
+	struct plan_claims *claims, void (*affected)(void *context, struct plan_entry *entry), void *context);
+void plan_claims_fini(struct plan_claims *claims);
+
+/* "nodePort 30080/TCP is taken by default/web:http", in fresh memory. */
+char *plan_claim_lost_text(const struct plan_claimant *claimant);
 
 /* "clusterIP", "nodePort", "externalIP" or "loadBalancer IP". */
 const char *plan_portal_word(enum plan_portal_kind kind);

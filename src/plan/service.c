@@ -319,10 +319,10 @@ static void skip_addresses(struct plan *plan, const char *key, const struct mode
 	}
 }
 
-static void build_port(struct plan *plan, const struct model_snapshot *snapshot,
-	const struct model_service *service, const struct model_service_port *port, const char *key,
-	const struct plan_facts *facts)
+static void build_port(struct plan *plan, const struct plan_input *input,
+	const struct model_service_port *port, const char *key, const struct plan_facts *facts)
 {
+	const struct model_service *service = input->service;
 	static const enum addr_family families[] = {ADDR_V4, ADDR_V6};
 	bool dual = has_cluster_ip(service, ADDR_V4) && has_cluster_ip(service, ADDR_V6);
 
@@ -336,7 +336,7 @@ static void build_port(struct plan *plan, const struct model_snapshot *snapshot,
 
 		if (!has_cluster_ip(service, work.family))
 			continue;
-		work.candidates = plan_candidates_collect(snapshot, service, port, work.family, !dual, facts);
+		work.candidates = plan_candidates_collect(input, port, work.family, !dual, facts);
 		build_family(&work);
 		plan_candidates_fini(&work.candidates);
 	}
@@ -346,9 +346,9 @@ static void build_port(struct plan *plan, const struct model_snapshot *snapshot,
 		plan_portal_word(PLAN_PORTAL_LOAD_BALANCER));
 }
 
-void plan_build_service(struct plan *plan, const struct model_snapshot *snapshot,
-	const struct model_service *service, const struct plan_facts *facts)
+void plan_build_service(struct plan *plan, const struct plan_input *input, const struct plan_facts *facts)
 {
+	const struct model_service *service = input->service;
 	static const char longest_suffix[] = "#v6#external";
 	const char *unfit = service_unfit(service);
 
@@ -369,7 +369,7 @@ void plan_build_service(struct plan *plan, const struct model_snapshot *snapshot
 		else if (port->proto == PROTO_SCTP)
 			plan_skip(plan, key, mem_strdup("SCTP is not proxied"));
 		else
-			build_port(plan, snapshot, service, port, key, facts);
+			build_port(plan, input, port, key, facts);
 		free(key);
 	}
 }
