@@ -42,6 +42,8 @@ enum ipc_type {
 	IPC_FILE,      /* struct ipc_file, and one descriptor unless it ends the list */
 	/* supervisor -> control */
 	IPC_LISTENER_STATE, /* struct ipc_listener_state: after each put, and whenever it changes */
+	/* control -> starter */
+	IPC_CREDENTIAL_GET, /* path of a kubeconfig or of a file that it names; "" closes the list of them */
 	IPC_TYPES
 };
 
@@ -190,6 +192,7 @@ int ipc_send_exited(struct ipc_channel *channel, const struct ipc_exited *exited
 int ipc_send_files_get(struct ipc_channel *channel, uint32_t index);
 int ipc_send_file(struct ipc_channel *channel, const struct ipc_file *file, int fd); /* fd -1: none */
 int ipc_send_listener_state(struct ipc_channel *channel, const struct ipc_listener_state *state);
+int ipc_send_credential_get(struct ipc_channel *channel, const char *path);
 
 /* ---- typed decode: 0, or -EPROTO if the payload is not exactly one valid message ---- */
 
@@ -219,5 +222,6 @@ int ipc_decode_files_get(const struct ipc_frame *frame, uint32_t *index);
 int ipc_decode_file(const struct ipc_frame *frame, struct ipc_file *out, struct ipc_storage *storage);
 int ipc_decode_listener_state(
 	const struct ipc_frame *frame, struct ipc_listener_state *out, struct ipc_storage *storage);
+int ipc_decode_credential_get(const struct ipc_frame *frame, const char **path, struct ipc_storage *storage);
 
 #endif

@@ -45,6 +45,7 @@ struct watch_node {
 /* A Service that changed, or whose endpoints did; it need not exist (any more). */
 struct watch_change {
 	const char *namespace, *name;
+	bool service, endpoints; /* which of them */
 	const struct watch_change *next;
 };
 

@@ -89,3 +89,20 @@ int ipc_decode_file(const struct ipc_frame *frame, struct ipc_file *out, struct 
 		reader.failed = true;
 	return ipc_reader_finish_in(&reader, storage);
 }
+
+int ipc_send_credential_get(struct ipc_channel *channel, const char *path)
+{
+	struct ipc_writer writer = {0};
+
+	ipc_put_text(&writer, path, IPC_MAX_NAME_BYTES);
+	return ipc_writer_send(&writer, channel, IPC_CREDENTIAL_GET, NULL, 0);
+}
+
+int ipc_decode_credential_get(const struct ipc_frame *frame, const char **path, struct ipc_storage *storage)
+{
+	struct ipc_reader reader = ipc_reader_of(frame, IPC_CREDENTIAL_GET);
+
+	storage->count = 0;
+	*path = ipc_get_text(&reader, IPC_MAX_NAME_BYTES, storage);
+	return ipc_reader_finish_in(&reader, storage);
+}

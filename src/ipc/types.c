@@ -34,6 +34,7 @@ static const struct ipc_type_info type_infos[IPC_TYPES] = {
 		TEXT_BYTES(PLAN_MAX_KEY_BYTES) + 8 + IPC_ADDR_PORT_BYTES + 4 +
 			PLAN_MAX_PORTALS *UNCLAIMED_BYTES + 4 + PLAN_MAX_BACKENDS *BACKEND_SLOT_BYTES},
 	[IPC_FILE] = {"file", 0, 1, TEXT_BYTES(IPC_MAX_NAME_BYTES) + 4},
+	[IPC_CREDENTIAL_GET] = {"credential-get", 0, 0, TEXT_BYTES(IPC_MAX_NAME_BYTES)},
 };
 
 const struct ipc_type_info *ipc_type_info(unsigned type)

@@ -17,7 +17,7 @@ static const struct config_field kube_proxy_fields[] = {
 	{"clientConnection.burst", CONFIG_INT, "kube-api-burst", "10", ZERO, NULL},
 	{"clientConnection.contentType", CONFIG_TEXT, "kube-api-content-type",
 		"application/vnd.kubernetes.protobuf", 0, NULL},
-	{"clientConnection.kubeconfig", CONFIG_TEXT, NULL, NULL, 0, NULL},
+	{"clientConnection.kubeconfig", CONFIG_TEXT, "kubeconfig", "", 0, NULL},
 	{"clientConnection.qps", CONFIG_NUMBER, "kube-api-qps", "5", ZERO, NULL},
 	{"clusterCIDR", CONFIG_TEXT, "cluster-cidr", "", 0, NULL},
 	{"configSyncPeriod", CONFIG_DURATION, "config-sync-period", "15m0s", ZERO, NULL},
@@ -106,7 +106,7 @@ const struct config_kind config_kinds[] = {
 };
 
 const char *const config_line_only[] = {"cleanup", "config", "foreground", "healthz-port", "help",
-	"init-only", "metrics-port", "output", "rules", "version", "write-config-to", NULL};
+	"init-only", "master", "metrics-port", "output", "rules", "version", "write-config-to", NULL};
 
 const struct config_field *config_field_of_flag(const char *flag)
 {

@@ -1,59 +1,42 @@
-/* Control: reads the manifests, decodes, plans, and sends the supervisor what changed. Unprivileged: files
+/* Control: takes Services from its feed, plans, and sends the supervisor what changed. Unprivileged: files
  * come as descriptors from the starter. If it dies, connections flow on; its successor sends the whole plan
  * and the supervisor finds the differences. */
 #include "proc/control.h"
 
 #include <errno.h>
 #include <event2/event.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/inotify.h>
 #include <unistd.h>
 
 #include "portald/admin.h"
 #include "portald/log.h"
 #include "portald/mem.h"
+#include "portald/plan_book.h"
 #include "portald/stats.h"
+#include "proc/feed.h"
 #include "proc/link.h"
-#include "proc/manifests.h"
 #include "proc/report.h"
-
-/* A change is taken up when the files have been quiet this long: a copy of many files is one reload. */
-#define SETTLE_MS 50
-/* Files are compared this often even where inotify works: it doesn't on some network file systems, and a
- * watched directory may have been replaced. */
-#define POLL_MS 5000
-/* Without inotify. */
-#define POLL_ALONE_MS 1000
 
 struct control {
 	const struct control_setup *setup;
 	struct event_base *base;
 	struct link supervisor;
 	struct ipc_channel *files;
-	struct event *changed, *settle, *poll;
 	struct stats *stats;
 	struct report *report;
-	struct admin *admin;        /* the report's */
-	struct manifests manifests; /* as of the last load */
-	bool loaded;
-	struct model_snapshot *snapshot; /* the last good one */
-	struct plan *plan;               /* as the supervisor knows it; NULL: it may know more */
-	uint64_t generation;
+	struct admin *admin; /* the report's */
+	struct feed *feed;
+	struct plan_facts facts;
+	char *zone; /* of the own node, as the feed says */
+	struct plan_book *book;
+	/* Since the last sync: Services, and those whose endpoints did. */
+	size_t services_changed, endpoints_changed;
+	bool whole_sent; /* the supervisor knows the plan, and nothing else */
+	bool syncing;    /* SYNC_BEGIN of `sync` has been sent, SYNC_END not */
+	struct ipc_sync sync;
 	int exit_code;
 };
-
-/* Constant messages, so that the level stands in the line and the finding in its field; findings are not
- * rate-limited, since each is a different one. */
-static void print_finding(enum source_severity severity, const char *line)
-{
-	enum log_level level = severity == SOURCE_ERROR     ? LOG_LEVEL_ERROR
-			       : severity == SOURCE_WARNING ? LOG_LEVEL_WARNING
-							    : LOG_LEVEL_INFO;
-
-	log_each(level, "manifest", log_str("finding", line));
-}
 
 static void control_stop(struct control *control, int exit_code)
 {
@@ -63,70 +46,97 @@ static void control_stop(struct control *control, int exit_code)
 
 /* ---- sending the plan ---- */
 
+/* Notes what a send returned. */
+static void sent(struct control *control, int rc)
+{
+	link_sent(&control->supervisor, rc);
+	if (rc < 0 && control->exit_code == 0) {
+		log_error("cannot send the plan", log_errno("error", -rc));
+		control_stop(control, 1);
+	}
+}
+
+static void begin_sync(struct control *control, bool full)
+{
+	control->sync.generation++;
+	control->sync.full = full;
+	control->syncing = true;
+	sent(control, ipc_send_sync(control->supervisor.channel, IPC_SYNC_BEGIN, &control->sync));
+}
+
+static void end_sync(struct control *control)
+{
+	control->syncing = false;
+	sent(control, ipc_send_sync(control->supervisor.channel, IPC_SYNC_END, &control->sync));
+	admin_sync_queued(control->admin);
+}
+
+static void log_note(const struct plan_listener *listener)
+{
+	if (listener->note)
+		log_v(1, "note", log_str("service", listener->key), log_str("reason", listener->note));
+}
+
+/* A sync begins with the first change, so that no change is no sync. */
 static void send_change(void *context, enum plan_change kind, const struct plan_listener *listener)
 {
 	struct control *control = context;
-	struct ipc_channel *channel = control->supervisor.channel;
-	int rc;
 
+	if (!control->syncing)
+		begin_sync(control, false);
 	if (kind == PLAN_REMOVED) {
 		report_forget(control->report, listener->id);
-		rc = ipc_send_listener_del(channel, listener->id);
-	} else {
-		report_expect(control->report, listener->id);
-		rc = ipc_send_listener_put(channel, listener);
+		sent(control, ipc_send_listener_del(control->supervisor.channel, listener->id));
+		return;
 	}
-	if (rc < 0) {
-		log_error(
-			"cannot send a listener", log_str("service", listener->key), log_errno("error", -rc));
-		control_stop(control, 1);
-	}
+	log_note(listener);
+	report_expect(control->report, listener->id);
+	sent(control, ipc_send_listener_put(control->supervisor.channel, listener));
 }
 
-/* Takes the plan. Until one was sent whole, each is sent with everything it has. A restarted control whose
- * manifests have errors must not have the rest removed that its predecessor had put in force: it sends what
- * it has, as a change, and the next plan will be a whole one again. */
-static void send_plan_take(struct control *control, struct plan *plan, bool errors)
+static void ignore_change(void *context, enum plan_change kind, const struct plan_listener *listener)
 {
-	bool partial = !control->plan && errors && !control->setup->first;
-	struct ipc_sync sync = {.generation = ++control->generation, .full = !control->plan && !partial};
-	int rc = ipc_send_sync(control->supervisor.channel, IPC_SYNC_BEGIN, &sync);
-
-	plan_diff(control->plan, plan, send_change, control);
-	if (rc == 0)
-		rc = ipc_send_sync(control->supervisor.channel, IPC_SYNC_END, &sync);
-	link_sent(&control->supervisor, rc);
-	if (rc < 0)
-		control_stop(control, 1);
-	admin_sync_queued(control->admin);
-	plan_free(control->plan);
-	control->plan = plan;
-	if (partial) {
-		plan_free(plan);
-		control->plan = NULL;
-	}
+	(void)context;
+	(void)kind;
+	(void)listener;
 }
 
-static void log_plan(const struct plan *plan)
+/* Until the plan was sent whole, each is sent with everything that it has. What is not whole is sent as a
+ * change, so that nothing is removed for it. */
+static void send_all(struct control *control, bool whole)
 {
+	const struct plan *plan;
+
+	plan_book_settle(control->book, ignore_change, control);
+	plan = plan_book_view(control->book);
 	for (size_t i = 0; i < plan->skipped_count; i++)
 		log_v(1, "not opened", log_str("service", plan->skipped[i].key),
 			log_str("reason", plan->skipped[i].reason));
-	for (size_t i = 0; i < plan->listener_count; i++) {
-		if (plan->listeners[i]->note)
-			log_v(1, "note", log_str("service", plan->listeners[i]->key),
-				log_str("reason", plan->listeners[i]->note));
-	}
+	begin_sync(control, whole);
+	for (size_t i = 0; i < plan->listener_count; i++)
+		send_change(control, PLAN_ADDED, plan->listeners[i]);
+	end_sync(control);
+	control->whole_sent = whole;
+}
+
+static void send_changes(struct control *control)
+{
+	plan_book_settle(control->book, send_change, control);
+	if (control->syncing)
+		end_sync(control);
 }
 
 /* On a node only: elsewhere the ports would be opened where nobody meant them to be. */
-static void serve_health_checks(struct control *control, const struct plan *plan)
+static void serve_health_checks(struct control *control)
 {
 	const struct options *options = control->setup->options;
 	struct admin_health_check *checks;
+	const struct plan *plan;
 
-	if (options->command == OPTIONS_RUN || options->steering == OPTIONS_STEERING_NONE)
+	if (options->command == OPTIONS_RUN || options->steering == OPTIONS_STEERING_NONE ||
+		!plan_book_health_checks_changed(control->book))
 		return;
+	plan = plan_book_view(control->book);
 	checks = mem_calloc(plan->health_check_count, sizeof(*checks));
 	for (size_t i = 0; i < plan->health_check_count; i++) {
 		const struct plan_health_check *from = &plan->health_checks[i];
@@ -142,79 +152,66 @@ static void serve_health_checks(struct control *control, const struct plan *plan
 	free(checks);
 }
 
-/* ---- loading ---- */
+/* ---- what the feed says ---- */
 
-static void take_up(struct control *control)
-{
-	const struct options *options = control->setup->options;
-	struct plan_facts facts = options_facts(options);
-	struct model_snapshot *snapshot;
-	struct plan *plan;
-	size_t errors;
-
-	snapshot = manifests_decode(&control->manifests, options, control->snapshot, print_finding, &errors);
-	if (errors && options->strict && control->setup->first && !control->snapshot) {
-		log_error("--strict: the manifests have errors", log_int("errors", (int64_t)errors));
-		model_snapshot_unref(snapshot);
-		control_stop(control, CONTROL_EXIT_STRICT);
-		return;
-	}
-	if (!snapshot) {
-		log_error("manifests not taken: the last good state stays in force",
-			log_int("errors", (int64_t)errors));
-		return;
-	}
-	model_snapshot_unref(control->snapshot);
-	control->snapshot = snapshot;
-	plan = plan_build(snapshot, &facts);
-	log_info("manifests loaded", log_int("services", (int64_t)snapshot->service_count),
-		log_int("listeners", (int64_t)plan->listener_count), log_int("errors", (int64_t)errors));
-	log_plan(plan);
-	serve_health_checks(control, plan);
-	send_plan_take(control, plan, errors > 0);
-}
-
-static void load(struct control *control)
-{
-	struct manifests fresh;
-	int rc = manifests_fetch(&fresh, control->setup->options, control->files);
-
-	if (rc < 0) {
-		log_error("the starter does not answer", log_errno("error", -rc));
-		control_stop(control, 1);
-		return;
-	}
-	if (control->loaded && manifests_equal(&fresh, &control->manifests)) {
-		manifests_free(&fresh);
-		return;
-	}
-	manifests_free(&control->manifests);
-	control->manifests = fresh;
-	control->loaded = true;
-	take_up(control);
-}
-
-static void on_settled(evutil_socket_t fd, short what, void *context)
-{
-	(void)fd;
-	(void)what;
-	load(context);
-}
-
-static void on_changed(evutil_socket_t fd, short what, void *context)
+static void on_node(void *context, const struct feed_node *node)
 {
 	struct control *control = context;
-	struct timeval settle = {.tv_usec = SETTLE_MS * 1000};
-	char events[4096] __attribute__((aligned(__alignof__(struct inotify_event))));
 
-	(void)what;
-	/* What exactly happened doesn't matter: everything is read again and compared. */
-	while (read(fd, events, sizeof(events)) > 0)
-		;
-	/* A timer that runs already keeps its time, so endless changes can't put a reload off for ever. */
-	if (!event_pending(control->settle, EV_TIMEOUT, NULL))
-		event_add(control->settle, &settle);
+	admin_set_node_leaving(control->admin, node->deleting);
+	free(control->zone);
+	control->zone = mem_strdup(node->zone);
+	control->facts.zone = control->setup->options->zone ? control->setup->options->zone : control->zone;
 }
+
+static void on_service(void *context, const struct feed_service *service)
+{
+	struct control *control = context;
+
+	control->services_changed += service->service_changed;
+	control->endpoints_changed += service->endpoints_changed;
+	if (service->service)
+		plan_book_put(control->book, service->service, service->slices, service->slice_count,
+			&control->facts);
+	else
+		plan_book_remove(control->book, service->namespace, service->name);
+}
+
+static void on_fed(void *context, bool whole)
+{
+	struct control *control = context;
+
+	if (control->exit_code != 0)
+		return;
+	admin_count_changes(control->admin, control->services_changed, control->endpoints_changed);
+	control->services_changed = control->endpoints_changed = 0;
+	if (control->whole_sent)
+		send_changes(control);
+	else
+		send_all(control, whole);
+	serve_health_checks(control);
+}
+
+/* What the socket does not take waits in memory: then changes are better gathered than queued. */
+static bool is_ready(void *context)
+{
+	struct control *control = context;
+
+	return !link_is_up(&control->supervisor) || !ipc_wants_write(control->supervisor.channel);
+}
+
+static void on_feed_failed(void *context, int exit_code)
+{
+	control_stop(context, exit_code);
+}
+
+static const struct feed_handlers feed_handlers = {
+	.node = on_node,
+	.service = on_service,
+	.settled = on_fed,
+	.ready = is_ready,
+	.failed = on_feed_failed,
+};
 
 /* ---- the supervisor's side ---- */
 
@@ -228,7 +225,7 @@ static int on_frame(void *context, struct ipc_frame *frame)
 	if (frame->type != IPC_SYNC_DONE || ipc_decode_sync_done(frame, &done) < 0)
 		return -EPROTO;
 	/* Of an older plan, success says nothing: a newer one is on its way. */
-	if (done.error < 0 || done.generation == control->generation)
+	if (done.error < 0 || done.generation == control->sync.generation)
 		admin_sync_done(control->admin, done.error);
 	log_v(2, "the supervisor has it in force", log_int("generation", (int64_t)done.generation),
 		log_int("failed", done.failed));
@@ -246,7 +243,7 @@ static const struct plan *plan_now(void *context)
 {
 	const struct control *control = context;
 
-	return control->plan;
+	return control->sync.generation > 0 ? plan_book_view(control->book) : NULL;
 }
 
 /* Returns 0, or -EADDRNOTAVAIL if an address can't be had that must be. */
@@ -259,44 +256,42 @@ static int control_open(struct control *control)
 		.plan = plan_now,
 		.context = control,
 	};
-	int poll_ms = setup->inotify_fd >= 0 ? POLL_MS : POLL_ALONE_MS;
-	struct timeval interval = {.tv_sec = poll_ms / 1000};
+	struct feed_setup feed = {
+		.options = setup->options,
+		.inotify_fd = setup->inotify_fd,
+		.first = setup->first,
+		.handlers = &feed_handlers,
+		.context = control,
+	};
 
 	control->base = event_base_new();
 	control->files = ipc_channel_new(setup->files_fd);
 	link_open(&control->supervisor, control->base, setup->channel_fd, &supervisor_handlers, control);
-	control->settle = event_new(control->base, -1, 0, on_settled, control);
-	control->poll = event_new(control->base, -1, EV_PERSIST, on_settled, control);
-	event_add(control->poll, &interval);
-	if (setup->inotify_fd >= 0) {
-		control->changed = event_new(
-			control->base, setup->inotify_fd, EV_READ | EV_PERSIST, on_changed, control);
-		event_add(control->changed, NULL);
-	}
 	if (setup->stats_fd >= 0)
 		control->stats = stats_map(setup->stats_fd, 0);
+	control->facts = options_facts(setup->options);
+	control->book = plan_book_new(&control->facts.defaults);
 	report.stats = control->stats;
 	report.base = control->base;
 	control->report = report_new(&report);
 	if (!control->report)
 		return -EADDRNOTAVAIL;
 	control->admin = report_admin(control->report);
+	feed.base = control->base;
+	feed.files = control->files;
+	control->feed = feed_open(&feed);
 	return 0;
 }
 
 static void control_close(struct control *control)
 {
-	if (control->changed)
-		event_free(control->changed);
-	event_free(control->settle);
-	event_free(control->poll);
+	feed_close(control->feed);
 	link_close(&control->supervisor);
 	ipc_channel_free(control->files);
-	manifests_free(&control->manifests);
-	model_snapshot_unref(control->snapshot);
-	plan_free(control->plan);
 	report_free(control->report);
 	stats_unmap(control->stats);
+	plan_book_free(control->book);
+	free(control->zone);
 	event_base_free(control->base);
 	if (control->setup->inotify_fd >= 0)
 		close(control->setup->inotify_fd);
@@ -310,8 +305,6 @@ int control_run(const struct control_setup *setup)
 
 	if (control_open(&control) < 0)
 		control.exit_code = CONTROL_EXIT_BIND;
-	else
-		load(&control);
 	if (control.exit_code == 0)
 		event_base_dispatch(control.base);
 	control_close(&control);

@@ -1,4 +1,4 @@
-/* Control: from manifests to a plan, sent to the supervisor. */
+/* Control: from manifests or the API server to a plan, sent to the supervisor. */
 #ifndef PROC_CONTROL_H
 #define PROC_CONTROL_H
 
@@ -6,8 +6,9 @@
 
 #include "proc/options.h"
 
-/* The exit code by which control tells that --strict found errors at the first start. */
-#define CONTROL_EXIT_STRICT 3
+/* The exit code by which control tells that there is no use in starting it again: at the first start --strict
+ * found errors, or the kubeconfig can't be used. */
+#define CONTROL_EXIT_FATAL 3
 
 /* ... and that --bind-address-hard-fail was given and an address can't be had. */
 #define CONTROL_EXIT_BIND 4
@@ -15,7 +16,7 @@
 struct control_setup {
 	const struct options *options;
 	int channel_fd; /* to the supervisor */
-	int files_fd;   /* to the starter, which opens the manifests */
+	int files_fd;   /* to the starter, which opens the files */
 	int stats_fd;   /* the shared counters, for reading; -1: none */
 	int status_fd;  /* the status socket; -1: none */
 	int inotify_fd; /* tells of changes; -1: poll */

@@ -18,6 +18,18 @@ static const char *set_manifests(struct options *options, const char *value)
 	return NULL;
 }
 
+static const char *set_kubeconfig(struct options *options, const char *value)
+{
+	options->kubeconfig = *value ? value : NULL;
+	return NULL;
+}
+
+static const char *set_master(struct options *options, const char *value)
+{
+	options->master = *value ? value : NULL;
+	return NULL;
+}
+
 static const char *set_strict(struct options *options, const char *value)
 {
 	return flag_switch(&options->strict, value);
@@ -61,13 +73,17 @@ static const char *set_zone(struct options *options, const char *value)
 static const struct flag source_flags[] = {
 	{"manifests", 'f', "PATH", set_manifests,
 		"YAML or JSON manifests: a file, a directory, or - for standard input (repeatable)"},
+	{"kubeconfig", 0, "PATH", set_kubeconfig,
+		"how to reach the API server and as whom (KUBECONFIG, or the Pod's service account)"},
+	{"master", 0, "URL", set_master, "the API server's address, instead of the kubeconfig's"},
 	{"strict", 0, NULL, set_strict, "a bad object in the manifests is fatal at start"},
 	{"service-cluster-ip-range", 0, "CIDR[,CIDR]", set_cluster_ip_range,
 		"where Services without a clusterIP get theirs (10.96.0.0/12,fd00:10:96::/112)"},
 	{"service-node-port-range", 0, "FIRST-LAST", set_node_ports,
 		"where NodePort Services get their nodePorts (30000-32767)"},
 	{"hostname-override", 0, "NAME", set_hostname, "this node's name (the host's name)"},
-	{"zone", 0, "NAME", set_zone, "this node's zone, for endpoints that are hinted to zones (unknown)"},
+	{"zone", 0, "NAME", set_zone,
+		"this node's zone, for endpoints that are hinted to zones (as its Node says)"},
 	{.name = NULL},
 };
 

@@ -47,8 +47,9 @@ static void print_flag(const struct flag *flag, FILE *out)
 void options_print_help(FILE *out)
 {
 	fputs("portald: a userspace-mode service proxy for Kubernetes\n\n"
-	      "  portald [FLAGS] -f PATH        run as the node's service proxy\n"
-	      "  portald run [FLAGS] -f PATH [-- COMMAND...]\n"
+	      "  portald [FLAGS]                run as the node's service proxy: Services come from the API\n"
+	      "                                 server or, with -f PATH, from manifests\n"
+	      "  portald run [FLAGS] [-- COMMAND...]\n"
 	      "                                 run COMMAND (a shell) where the Services can be reached,\n"
 	      "                                 without root\n"
 	      "  portald plan [FLAGS] -f PATH   print what would be opened\n"

@@ -23,6 +23,10 @@ src_proc_libproc_a_SOURCES = \
 	src/proc/conntrack_sysctls.h \
 	src/proc/control.c \
 	src/proc/control.h \
+	src/proc/feed.c \
+	src/proc/feed.h \
+	src/proc/feed_api.c \
+	src/proc/feed_files.c \
 	src/proc/flags.h \
 	src/proc/flags_admin.c \
 	src/proc/flags_config.c \
@@ -45,6 +49,10 @@ src_proc_libproc_a_SOURCES = \
 	src/proc/notify.h \
 	src/proc/options.c \
 	src/proc/options.h \
+	src/proc/opener.c \
+	src/proc/opener.h \
+	src/proc/permits.c \
+	src/proc/permits.h \
 	src/proc/ports.c \
 	src/proc/ports.h \
 	src/proc/proc.c \
@@ -84,6 +92,7 @@ src_proc_libproc_a_SOURCES = \
 # Everything but main.c, most dependent first: for the daemon and the tests of proc.
 PORTALD_LIBS = \
 	src/proc/libproc.a \
+	src/api/libapi.a \
 	src/source/libsource.a \
 	src/admin/libadmin.a \
 	src/steering/libsteering.a \
@@ -94,6 +103,7 @@ PORTALD_LIBS = \
 	src/model/libmodel.a \
 	src/stats/libstats.a \
 	src/base/libbase.a \
+	$(LIBCURL_LIBS) \
 	$(LIBEVENT_LIBS) \
 	$(YAJL_LIBS) \
 	$(YAML_LIBS) \

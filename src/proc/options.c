@@ -185,9 +185,48 @@ static int apply_all(struct options *options, FILE *err)
 	return rc;
 }
 
+struct kubeconfig_request options_kubeconfig_request(const struct options *options)
+{
+	struct kubeconfig_request request;
+
+	kubeconfig_request_from_environment(&request);
+	request.kubeconfig = options->kubeconfig;
+	request.master = options->master;
+	return request;
+}
+
+static bool is_given(const char *text)
+{
+	return text && *text;
+}
+
+/* True if something says where an API server is. */
+static bool has_api_server(const struct options *options)
+{
+	struct kubeconfig_request request = options_kubeconfig_request(options);
+
+	return is_given(request.kubeconfig) || is_given(request.list) || is_given(request.master) ||
+	       is_given(request.service_host);
+}
+
+static const char *check_source(const struct options *options)
+{
+	if (options->manifest_count > 0 && (options->kubeconfig || options->master))
+		return "Services come from manifests or from the API server: --manifests goes without "
+		       "--kubeconfig and --master";
+	if (options->manifest_count > 0)
+		return NULL;
+	if (options->command == OPTIONS_PLAN)
+		return "plan needs manifests: give --manifests PATH (try --help)";
+	if (!has_api_server(options))
+		return "no Services: give --manifests PATH, or --kubeconfig PATH (try --help)";
+	return NULL;
+}
+
 static const char *check_whole(struct options *options)
 {
 	size_t standard_inputs = 0;
+	const char *wrong;
 
 	for (size_t i = 0; i < options->manifest_count; i++)
 		standard_inputs += strcmp(options->manifests[i], "-") == 0;
@@ -199,8 +238,9 @@ static const char *check_whole(struct options *options)
 		return "what shall be explained? give [NAMESPACE/]NAME[:PORT]";
 	if (options->command > OPTIONS_PLAN || options->write_config_to)
 		return NULL;
-	if (options->manifest_count == 0)
-		return "no Services: give --manifests PATH (try --help)";
+	wrong = check_source(options);
+	if (wrong)
+		return wrong;
 	if (options->command == OPTIONS_RUN && options->steering == OPTIONS_STEERING_NONE)
 		return "run needs rules: --steering=none goes without run";
 	if (options->command == OPTIONS_RUN && standard_inputs && !options->run_command)

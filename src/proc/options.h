@@ -9,6 +9,7 @@
 
 #include "portald/addr.h"
 #include "portald/admin.h"
+#include "portald/kubeconfig.h"
 #include "portald/listen.h"
 #include "portald/log.h"
 #include "portald/plan.h"
@@ -70,6 +71,8 @@ struct options {
 	const char **manifests; /* paths, "-" for standard input; strings borrowed from argv */
 	size_t manifest_count;
 	bool strict;
+	const char *kubeconfig; /* --kubeconfig, --master: borrowed from argv; NULL: not given */
+	const char *master;
 	struct source_options source;
 	char *node_name;
 	const char *zone; /* NULL: unknown */
@@ -136,6 +139,9 @@ struct addr options_bind_addr(const struct options *options, enum addr_family fa
 /* Where health and metrics are served, if at all. */
 struct admin_at options_health_at(const struct options *options);
 struct admin_at options_metrics_at(const struct options *options);
+/* Where the API server's address and the credentials for it are to be found: by the flags, and by the
+ * environment where these say nothing. Strings are borrowed from options and the environment. */
+struct kubeconfig_request options_kubeconfig_request(const struct options *options);
 
 /* What the plan is told of the node; strings are borrowed from options. */
 struct plan_facts options_facts(const struct options *options);

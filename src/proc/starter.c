@@ -1,6 +1,6 @@
 /* The starter: a small process with a blocking loop and no loop library. It forks control and relays when
- * the supervisor asks (SPAWN), tells it of their end (EXITED), and opens manifest files for control, which
- * has no privilege (FILES_GET).
+ * the supervisor asks (SPAWN), tells it of their end (EXITED), and opens manifests and credential files for
+ * control, which has no privilege (FILES_GET, CREDENTIAL_GET).
  *
  * It exists because of `portald run`: there the supervisor lives in a network namespace of its own, and a
  * process that has entered one cannot put a child back outside. The starter stays outside. It never sees
@@ -28,6 +28,7 @@
 #include "portald/relay.h"
 #include "portald/stats.h"
 #include "proc/control.h"
+#include "proc/permits.h"
 
 /* How long children may take to end after the supervisor is gone. */
 #define LINGER_MS 2000
@@ -44,6 +45,7 @@ struct starter {
 	struct ipc_channel *control; /* requests for files; NULL while control is down */
 	int signal_fd;
 	struct access_log access_log;
+	struct permits permits; /* credential files for control */
 	struct child children[LISTEN_MAX_RELAYS + 1];
 };
 
@@ -94,13 +96,34 @@ static int answer_files(struct starter *starter, uint32_t index)
 	return rc < 0 ? rc : send_file(starter, "", -1, 0);
 }
 
+static int answer_credential(struct starter *starter, const char *path)
+{
+	int fd, rc;
+
+	if (!*path) {
+		permits_close(&starter->permits);
+		return 0;
+	}
+	fd = permits_open(&starter->permits, path);
+	rc = send_file(starter, path, fd, fd < 0 ? fd : 0);
+	if (fd >= 0)
+		close(fd);
+	return rc;
+}
+
 static int control_frame(struct starter *starter, struct ipc_frame *frame)
 {
+	struct ipc_storage storage = {.count = 0};
+	const char *path;
 	uint32_t index;
+	int rc = -EPROTO;
 
-	if (frame->type != IPC_FILES_GET || ipc_decode_files_get(frame, &index) < 0)
-		return -EPROTO;
-	return answer_files(starter, index);
+	if (frame->type == IPC_FILES_GET && ipc_decode_files_get(frame, &index) == 0)
+		rc = answer_files(starter, index);
+	else if (frame->type == IPC_CREDENTIAL_GET && ipc_decode_credential_get(frame, &path, &storage) == 0)
+		rc = answer_credential(starter, path);
+	ipc_storage_free(&storage);
+	return rc;
 }
 
 /* ---- children ---- */
@@ -454,9 +477,13 @@ int starter_run(const struct starter_setup *setup, int channel_fd)
 		log_error("the starter cannot begin");
 		return 1;
 	}
+	/* Manifests need no credentials. */
+	if (setup->options->manifest_count > 0)
+		permits_close(&starter.permits);
 	starter_loop(&starter);
 	ipc_channel_free(starter.supervisor);
 	starter.supervisor = NULL;
 	await_children(&starter);
+	permits_fini(&starter.permits);
 	return 0;
 }

@@ -402,7 +402,7 @@ static void on_child_gone(void *context, enum ipc_role role, uint32_t index, int
 	}
 	discard_staged(supervisor);
 	if (!supervisor->ready && WIFEXITED(status) &&
-		(WEXITSTATUS(status) == CONTROL_EXIT_STRICT || WEXITSTATUS(status) == CONTROL_EXIT_BIND))
+		(WEXITSTATUS(status) == CONTROL_EXIT_FATAL || WEXITSTATUS(status) == CONTROL_EXIT_BIND))
 		supervisor_stop(supervisor, 1);
 }
 

@@ -142,7 +142,7 @@ static char *key_text(const char *namespace, const char *name)
 	return mem_printf("%s/%s", namespace, name);
 }
 
-static void mark(struct watch_store *store, const char *namespace, const char *name)
+static struct watch_change *mark(struct watch_store *store, const char *namespace, const char *name)
 {
 	size_t namespace_bytes = strlen(namespace) + 1, name_bytes = strlen(name) + 1;
 	struct change *change = mem_calloc(1, sizeof(*change) + namespace_bytes + name_bytes);
@@ -154,21 +154,22 @@ static void mark(struct watch_store *store, const char *namespace, const char *n
 	HASH_FIND(hh, store->changes, change->key, namespace_bytes + name_bytes, known);
 	if (known) {
 		free(change);
-		return;
+		return &known->change;
 	}
 	change->change.namespace = change->key;
 	change->change.name = change->key + namespace_bytes;
 	change->change.next = store->last_change;
 	store->last_change = &change->change;
 	HASH_ADD_KEYPTR(hh, store->changes, change->key, namespace_bytes + name_bytes, change);
+	return &change->change;
 }
 
 static void mark_object(struct watch_store *store, const struct api_object *object)
 {
 	if (object->service)
-		mark(store, object->service->namespace, object->service->name);
+		mark(store, object->service->namespace, object->service->name)->service = true;
 	for (size_t i = 0; i < object->slice_count; i++)
-		mark(store, object->slices[i]->namespace, object->slices[i]->service_name);
+		mark(store, object->slices[i]->namespace, object->slices[i]->service_name)->endpoints = true;
 	if (object->node)
 		store->node_changed = true;
 	model_snapshot_unref(store->snapshot);

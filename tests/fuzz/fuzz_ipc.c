@@ -58,6 +58,9 @@ static void decode_stored(const struct ipc_frame *frame)
 	if (ipc_decode_listener_del(frame, &key, &storage) == 0)
 		must(strlen(key) > 0);
 	ipc_storage_free(&storage);
+	if (ipc_decode_credential_get(frame, &key, &storage) == 0)
+		must(strlen(key) <= IPC_MAX_NAME_BYTES);
+	ipc_storage_free(&storage);
 	if (ipc_decode_relay_listener(frame, &listener, &storage) == 0) {
 		must(strlen(listener.key) > 0);
 		for (size_t i = 0; i < listener.portal_count; i++)

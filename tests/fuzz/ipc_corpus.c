@@ -138,6 +138,11 @@ static int send_listener_state(struct ipc_channel *channel)
 				 .backend_count = 1});
 }
 
+static int send_credential_get(struct ipc_channel *channel)
+{
+	return ipc_send_credential_get(channel, "/etc/kubernetes/kubelet.conf");
+}
+
 struct seed {
 	const char *name;
 	int (*send)(struct ipc_channel *channel);
@@ -159,6 +164,7 @@ static const struct seed seeds[] = {
 	{"file", send_file},
 	{"file-end", send_file_end},
 	{"listener-state", send_listener_state},
+	{"credential-get", send_credential_get},
 };
 #define SEEDS (sizeof(seeds) / sizeof(seeds[0]))
 

@@ -312,6 +312,23 @@ static void test_files_get_round_trip(void **state)
 	assert_int_equal(index, 3);
 }
 
+static void test_credential_get_round_trip(void **state)
+{
+	static const char *const paths[] = {"/etc/kubernetes/\xc3\xa4 b.conf", ""};
+	struct fixture *f = *state;
+
+	for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
+		const struct ipc_frame *frame =
+			pass(f, ipc_send_credential_get(f->from, paths[i]), IPC_CREDENTIAL_GET);
+		struct ipc_storage storage;
+		const char *path;
+
+		assert_int_equal(ipc_decode_credential_get(frame, &path, &storage), 0);
+		assert_string_equal(path, paths[i]);
+		ipc_storage_free(&storage);
+	}
+}
+
 static void test_file_round_trip(void **state)
 {
 	struct fixture *f = *state;
@@ -420,6 +437,9 @@ static int decode(const struct ipc_frame *frame)
 	case IPC_LISTENER_STATE:
 		rc = ipc_decode_listener_state(frame, &out.state, &storage);
 		break;
+	case IPC_CREDENTIAL_GET:
+		rc = ipc_decode_credential_get(frame, &out.key, &storage);
+		break;
 	case IPC_TYPES:
 		break;
 	}
@@ -468,6 +488,7 @@ static const struct sample samples[] = {
 	{IPC_LISTENER_STATE, 0, BYTES(0, 3, 'a', '/', 'b', 0, 0, 0, 7, 0, 0, 0, 0, MAPPED(0, 0, 0, 0), 0x9c, 0x40,
 		0, 0, 0, 1, MAPPED(10, 0, 0, 1), 0, 80, 0xff, 0xff, 0xff, 0x9e,
 		0, 0, 0, 1, MAPPED(10, 0, 0, 2), 0x1f, 0x90, 0, 0, 0, 3)},
+	{IPC_CREDENTIAL_GET, 0, BYTES(0, 2, '/', 'a')},
 };
 /* clang-format on */
 #define SAMPLES (sizeof(samples) / sizeof(samples[0]))
@@ -692,6 +713,7 @@ int main(void)
 		CHANNEL_TEST(test_spawn_round_trip),
 		CHANNEL_TEST(test_exited_round_trip),
 		CHANNEL_TEST(test_files_get_round_trip),
+		CHANNEL_TEST(test_credential_get_round_trip),
 		CHANNEL_TEST(test_file_round_trip),
 		CHANNEL_TEST(test_senders_refuse_what_exceeds_a_bound),
 		cmocka_unit_test(test_samples_decode),

@@ -252,7 +252,10 @@ static void wrong_words_are_named(void **state)
 	refuses(WORDS("plan", "-f", "a", "b"), "b: unexpected word");
 	refuses(WORDS("--manifests"), "missing value");
 	refuses(WORDS(), "no Services");
-	refuses(WORDS("plan"), "no Services");
+	refuses(WORDS("plan"), "plan needs manifests");
+	refuses(WORDS("plan", "--kubeconfig=k"), "plan needs manifests");
+	refuses(WORDS("-f", "a", "--kubeconfig=k"), "goes without --kubeconfig");
+	refuses(WORDS("-f", "a", "--master=http://127.0.0.1:1"), "goes without --kubeconfig");
 	refuses(WORDS("-f", "-", "-f", "-"), "standard input");
 	refuses(WORDS("run", "-f", "-"), "standard input");
 	refuses(WORDS("run", "-f", "a", "--steering=none"), "run needs rules");
