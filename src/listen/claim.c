@@ -1,9 +1,10 @@
 /* Owns the sockets that claim ports for portals. Runs in the supervisor.
  *
- * A claim is bound without SO_REUSEADDR and SO_REUSEPORT: then every other bind() that overlaps it fails,
- * whatever options it sets, since sharing needs the consent of both. It does not listen: a TCP client that
- * comes before the rule is there is refused, as it would be without the claim. A UDP socket can't refuse;
- * what comes before the rule is dropped by a socket filter, so that nothing gathers in the socket.
+ * A claim is without SO_REUSEADDR and SO_REUSEPORT: then every other bind() that overlaps it fails, whatever
+ * options it sets, since sharing needs the consent of both. (A TCP claim has the former while it is bound,
+ * lest connections that the port's last holder has closed block it for a minute.) It does not listen: a TCP
+ * client that comes before the rule is there is refused, as it would be without the claim. A UDP socket can't
+ * refuse; what comes before the rule is dropped by a socket filter, so that nothing gathers in the socket.
  *
  *     state   event                                        next
  *     none    hold()                                       wanted, or none if somebody else has the port
@@ -83,13 +84,17 @@ static int set_up(int fd, const struct claim_key *key)
 {
 	struct sockaddr_storage sa;
 	socklen_t length = addr_to_sockaddr(&key->at, &sa);
-	int on = 1, rc = 0;
+	int on = 1, off = 0, rc = 0;
 
 	if (sa.ss_family == AF_INET6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on)) < 0)
 		return -errno;
 	if (key->proto == PROTO_UDP)
 		rc = drop_all(fd);
+	else
+		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
 	if (rc == 0 && bind(fd, (struct sockaddr *)&sa, length) < 0)
+		rc = -errno;
+	if (rc == 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &off, sizeof(off)) < 0)
 		rc = -errno;
 	return rc;
 }

@@ -39,6 +39,8 @@ src_proc_libproc_a_SOURCES = \
 	src/proc/help.c \
 	src/proc/host.c \
 	src/proc/host.h \
+	src/proc/instance.c \
+	src/proc/instance.h \
 	src/proc/link.c \
 	src/proc/link.h \
 	src/proc/manifests.c \

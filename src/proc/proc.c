@@ -22,6 +22,7 @@
 #include "proc/config_load.h"
 #include "proc/confine.h"
 #include "proc/host.h"
+#include "proc/instance.h"
 #include "proc/namespace.h"
 #include "proc/notify.h"
 #include "proc/options.h"
@@ -96,7 +97,7 @@ static void raise_descriptor_limit(void)
 }
 
 /* Forks the starter. Returns the supervisor's end of the channel or a negative errno. */
-static int fork_starter(const struct starter_setup *setup, pid_t *pid)
+static int fork_starter(const struct starter_setup *setup, int instance_fd, pid_t *pid)
 {
 	int pair[2];
 
@@ -110,6 +111,9 @@ static int fork_starter(const struct starter_setup *setup, pid_t *pid)
 	}
 	if (*pid == 0) {
 		close(pair[0]);
+		/* The claim ends with the supervisor. */
+		if (instance_fd >= 0)
+			close(instance_fd);
 		_exit(starter_run(setup, pair[1]));
 	}
 	close(pair[1]);
@@ -200,13 +204,15 @@ static int proc_daemon(const struct options *options, const struct title *title)
 	};
 	struct notify_target notify;
 	pid_t starter = -1;
-	int starter_fd, exit_code;
+	int starter_fd, instance_fd = -1, exit_code;
 
 	log_init("supervisor", options->log_format, options->verbosity);
 	if (notify_target_take(&notify) < 0)
 		log_warning(
 			"NOTIFY_SOCKET or WATCHDOG_USEC makes no sense: the service manager is told nothing");
 	if (check_privilege(options) < 0 || find_user(options, &setup.user) < 0)
+		return 1;
+	if (!options->init_only && instance_claim(options, &instance_fd) < 0)
 		return 1;
 	config_log_ignored(options);
 	host_prepare(options);
@@ -216,7 +222,7 @@ static int proc_daemon(const struct options *options, const struct title *title)
 		status_socket_open(options, &setup.status_fd) < 0)
 		return 1;
 	raise_descriptor_limit();
-	starter_fd = fork_starter(&setup, &starter);
+	starter_fd = fork_starter(&setup, instance_fd, &starter);
 	close_starter_files(&setup);
 	if (starter_fd < 0) {
 		log_error("cannot fork", log_errno("error", -starter_fd));
@@ -233,6 +239,9 @@ static int proc_daemon(const struct options *options, const struct title *title)
 static int proc_cleanup(const struct options *options)
 {
 	log_init("cleanup", options->log_format, options->verbosity);
+	/* It would put back what was taken from it. */
+	if (instance_is_running())
+		return 1;
 	return steering_cleanup(CLEANUP_TIMEOUT_MS) < 0 ? 1 : 0;
 }
 

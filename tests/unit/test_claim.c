@@ -228,6 +228,38 @@ static void a_claim_takes_no_traffic(void **state)
 #define ONE(test, kind) cmocka_unit_test_prestate(test, (void *)&kinds[kind])
 #define ALL(test) ONE(test, 0), ONE(test, 1), ONE(test, 2), ONE(test, 3)
 
+/* What a server leaves for a minute when it has closed first. */
+static void leave_time_wait(const struct kind *kind, uint16_t port)
+{
+	struct sockaddr_storage sa;
+	struct addr_port at = part(kind, port);
+	socklen_t length = addr_to_sockaddr(&at, &sa);
+	int server = foreign(kind, at, SO_REUSEADDR), client = socket(sa.ss_family, SOCK_STREAM, 0), peer;
+	char byte;
+
+	assert_true(server >= 0);
+	assert_int_equal(connect(client, (struct sockaddr *)&sa, length), 0);
+	peer = accept(server, NULL, NULL);
+	assert_true(peer >= 0);
+	close(peer);
+	assert_int_equal(read(client, &byte, 1), 0);
+	close(client);
+	close(server);
+}
+
+static void connections_that_a_former_holder_has_closed_are_not_in_the_way(void **state)
+{
+	const struct kind *kind = *state;
+	struct listen_claims *claims = listen_claims_new();
+	uint16_t port = free_port(kind);
+
+	leave_time_wait(kind, port);
+	want(claims, kind, port, 0);
+	assert_taken(kind, whole(kind, port));
+	assert_taken(kind, part(kind, port));
+	listen_claims_free(claims);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -237,6 +269,10 @@ int main(void)
 		ALL(a_claim_on_all_addresses_covers_each_of_them),
 		cmocka_unit_test(protocols_and_families_are_claimed_apart),
 		ALL(a_claim_takes_no_traffic),
+		cmocka_unit_test_prestate(
+			connections_that_a_former_holder_has_closed_are_not_in_the_way, (void *)&kinds[0]),
+		cmocka_unit_test_prestate(
+			connections_that_a_former_holder_has_closed_are_not_in_the_way, (void *)&kinds[1]),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
