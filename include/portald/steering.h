@@ -108,10 +108,10 @@ struct steering;
 struct steering_options {
 	enum steering_kind kind;
 	enum steering_tool tool; /* for STEERING_IPTABLES */
-	bool take_over;          /* remove what an earlier run has left by another back end or variant */
-	int tool_timeout_ms;     /* a tool that takes longer is killed and the pass counts as failed */
-	int min_sync_period_ms;  /* passes begin no more often, but for two in a row; 0: no bound */
-	int sync_period_ms;      /* what is in force is audited this often; 0: only when it was disturbed */
+	bool take_over; /* look for what an earlier run has left; remove another back end's or variant's */
+	int tool_timeout_ms;    /* a tool that takes longer is killed and the pass counts as failed */
+	int min_sync_period_ms; /* passes begin no more often, but for two in a row; 0: no bound */
+	int sync_period_ms;     /* what is in force is audited this often; 0: only when it was disturbed */
 	/* After each pass for a change: error is 0 or a negative errno; detail quotes the tool (NULL if 0).
 	 * Single rules that were refused are logged and tried again, and are no error. */
 	void (*synced)(void *context, int error, const char *detail);
@@ -135,6 +135,11 @@ void steering_audit(struct steering *steering);
 
 /* True if what steering_apply() was given last is not in force yet, and synced() will tell. */
 bool steering_is_behind(const struct steering *steering);
+
+/* The proxy port to which the rules that were there at start, an earlier run's, lead the portal's traffic (a
+ * NodePort has the family's "any" address); 0 if there is none. Who listens there spares clients a change. */
+uint16_t steering_left_port(
+	const struct steering *steering, enum proto proto, const struct addr_port *portal);
 
 /* How many rules were refused when all were tried last; *detail quotes the tool about the newest of them,
  * until the next pass (NULL if none). */

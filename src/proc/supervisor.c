@@ -494,6 +494,16 @@ static int open_steering(struct supervisor *supervisor)
 	return 0;
 }
 
+static uint16_t left_port(void *context, const struct plan_listener *record)
+{
+	struct supervisor *supervisor = context;
+	uint16_t port = 0;
+
+	for (size_t i = 0; supervisor->steering && port == 0 && i < record->portal_count; i++)
+		port = steering_left_port(supervisor->steering, record->proto, &record->portals[i].at);
+	return port;
+}
+
 static bool is_well(void *context)
 {
 	struct supervisor *supervisor = context;
@@ -508,6 +518,8 @@ static int supervisor_open(struct supervisor *supervisor)
 		.bind_v6 = options_bind_addr(supervisor->options, ADDR_V6),
 		.range = supervisor->options->proxy_ports,
 		.relay_count = supervisor->options->relay_count,
+		.left_port = left_port,
+		.context = supervisor,
 	};
 
 	supervisor->kind = steering_kind(supervisor->options);

@@ -159,13 +159,27 @@ static int entry_open_direct(struct table_entry *entry)
 	return 0;
 }
 
+/* An earlier run's rules lead there still. */
+static int open_left_port(struct table *table, struct table_entry *entry, const struct addr *bind_addr)
+{
+	const struct table_setup *setup = &table->setup;
+	uint16_t port = setup->left_port ? setup->left_port(setup->context, entry->record) : 0;
+	const struct listen_range range = {port, port};
+
+	if (port == 0 || (setup->range.first != 0 && (port < setup->range.first || port > setup->range.last)))
+		return -ENOENT;
+	return listen_open(&entry->socket, entry->record->proto, bind_addr, &range, setup->relay_count, 0);
+}
+
 static int entry_open_proxy(struct table *table, struct table_entry *entry)
 {
 	const struct addr *bind_addr =
 		entry->record->family == ADDR_V6 ? &table->setup.bind_v6 : &table->setup.bind_v4;
-	int rc = listen_open(&entry->socket, entry->record->proto, bind_addr, &table->setup.range,
-		table->setup.relay_count, table->setup.seed++);
+	int rc = open_left_port(table, entry, bind_addr);
 
+	if (rc < 0)
+		rc = listen_open(&entry->socket, entry->record->proto, bind_addr, &table->setup.range,
+			table->setup.relay_count, table->setup.seed++);
 	entry->open = rc == 0;
 	entry->open_error = rc;
 	if (rc < 0)

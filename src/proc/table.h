@@ -50,6 +50,9 @@ struct table_setup {
 	uint32_t relay_count;
 	bool direct;   /* --steering=local: no proxy ports, others see to bindings */
 	uint32_t seed; /* differs from run to run, so that proxy ports can't be guessed */
+	/* The proxy port that the listener had in an earlier run, 0 if none; NULL: nobody knows. */
+	uint16_t (*left_port)(void *context, const struct plan_listener *record);
+	void *context;
 };
 
 struct table;

@@ -14,6 +14,7 @@
 #include "portald/steering.h"
 
 struct event_base;
+struct left;
 
 /* The back end's own state. */
 struct backend;
@@ -54,6 +55,10 @@ struct backend_ops {
 	 * anything. *why says what it lacks, or what was found; the caller frees it. Waits for the tools it
 	 * asks. */
 	bool (*works)(int tool_timeout_ms, char **why);
+
+	/* Adds the proxy ports that the rules of an earlier run lead to, if there are any. Waits for the
+	 * tools it asks. NULL: they can't be told. */
+	void (*look_for_left)(struct backend *backend, struct left *left);
 
 	/* Removes all that any run of this back end has left, synchronously, without an open back end.
 	 * Idempotent. Returns 0 or a negative errno (logged). */

@@ -15,6 +15,7 @@
 #include "steering/backend.h"
 #include "steering/host.h"
 #include "steering/iptables_private.h"
+#include "steering/left.h"
 #include "steering/monitor.h"
 #include "steering/sync.h"
 #include "steering/tool.h"
@@ -305,6 +306,41 @@ static void on_saved(void *context, const struct tool_result *result)
 		*failure = mem_printf("%.*s", (int)strcspn(result->err, "\n"), result->err);
 }
 
+struct reading {
+	struct left *left;
+	enum addr_family family;
+};
+
+static void on_left_saved(void *context, const struct tool_result *result)
+{
+	struct reading *reading = context;
+
+	if (result->error == 0)
+		left_add_iptables(reading->left, result->out, reading->family);
+}
+
+static void iptables_look_for_left(struct backend *backend, struct left *left)
+{
+	static const enum addr_family families[] = {ADDR_V4, ADDR_V6};
+
+	for (size_t i = 0; i < sizeof(families) / sizeof(families[0]); i++) {
+		const char *save = host_pair(&backend->tools, families[i])->save;
+		const char *const argv[] = {save, "-t", "nat", NULL};
+		struct reading reading = {.left = left, .family = families[i]};
+
+		/* Looking would load a table of the legacy variant that is not there. */
+		if (!save || (backend->tools.kind == STEERING_TOOL_LEGACY &&
+				     !host_legacy_table_loaded(families[i], "nat")))
+			continue;
+		tool_run_wait(&(struct tool_job){
+			.argv = argv,
+			.timeout_ms = backend->options->tool_timeout_ms,
+			.done = on_left_saved,
+			.context = &reading,
+		});
+	}
+}
+
 static bool iptables_works(int tool_timeout_ms, char **why)
 {
 	struct host_tools tools[2];
@@ -332,5 +368,6 @@ const struct backend_ops backend_iptables = {
 	.start = iptables_start,
 	.abandon = iptables_abandon,
 	.works = iptables_works,
+	.look_for_left = iptables_look_for_left,
 	.cleanup = iptables_cleanup,
 };

@@ -17,6 +17,8 @@ src_steering_libsteering_a_SOURCES = \
 	src/steering/iptables_change.c \
 	src/steering/iptables_private.h \
 	src/steering/iptables_rule.c \
+	src/steering/left.c \
+	src/steering/left.h \
 	src/steering/lines.c \
 	src/steering/lines.h \
 	src/steering/local.c \

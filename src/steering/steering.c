@@ -25,6 +25,7 @@
 #include "portald/mem.h"
 #include "steering/backend.h"
 #include "steering/conntrack.h"
+#include "steering/left.h"
 #include "steering/pace.h"
 #include "steering/route.h"
 #include "steering/rules.h"
@@ -50,6 +51,7 @@ struct steering {
 	bool auditing;                    /* the pass is an audit */
 	bool audit_due;
 	struct conntrack *conntrack; /* NULL: the kernel has none, or the back end needs none */
+	struct left left;            /* of an earlier run */
 	struct addr *routed;         /* the ClusterIPs whose routes were seen to */
 	size_t routed_count;
 };
@@ -315,6 +317,9 @@ struct steering *steering_new(struct event_base *base, const struct steering_opt
 	}
 	if (options->take_over)
 		clean_others(options);
+	if (options->take_over && steering->ops->look_for_left)
+		steering->ops->look_for_left(steering->backend, &steering->left);
+	left_sort(&steering->left);
 	if (steering->ops->wants_conntrack)
 		steering->conntrack = conntrack_new(base);
 	return steering;
@@ -336,6 +341,7 @@ void steering_free(struct steering *steering)
 	rules_unref(steering->in_force);
 	refused_clear(&steering->refused);
 	free(steering->refusal);
+	left_fini(&steering->left);
 	free(steering->routed);
 	free(steering);
 }
@@ -353,6 +359,11 @@ void steering_apply(struct steering *steering, const struct steering_rules *rule
 bool steering_is_behind(const struct steering *steering)
 {
 	return steering->waiting || (steering->in_flight && !steering->auditing);
+}
+
+uint16_t steering_left_port(const struct steering *steering, enum proto proto, const struct addr_port *portal)
+{
+	return left_find(&steering->left, proto, portal);
 }
 
 size_t steering_refused(const struct steering *steering, const char **detail)
