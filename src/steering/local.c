@@ -21,8 +21,26 @@ struct backend {
 	struct event *step_event;
 	const struct steering_rules *was; /* of the pass that is due */
 	const struct steering_rules *now;
+	struct route_monitor *monitor; /* NULL: the kernel doesn't tell */
+	struct addr *routed;           /* what the last pass has made the host's own, sorted */
+	size_t routed_count;
 	bool brought; /* a pass has succeeded: another one without was is an audit */
 };
+
+static int addrs_cmp(const void *a, const void *b)
+{
+	return addr_cmp(a, b);
+}
+
+/* What a pass removes itself is no longer among those that are wanted. */
+static void on_gone(void *context, const struct addr *to)
+{
+	struct backend *backend = context;
+
+	if (!to || (backend->routed_count > 0 && bsearch(to, backend->routed, backend->routed_count,
+							 sizeof(*backend->routed), addrs_cmp)))
+		backend->events->disturbed(backend->events->context);
+}
 
 static void on_step(evutil_socket_t fd, short what, void *context)
 {
@@ -42,7 +60,9 @@ static void on_step(evutil_socket_t fd, short what, void *context)
 	if (rc == 0)
 		rc = route_local_change(was, was_count, now, now_count, &changes);
 	free(was);
-	free(now);
+	free(backend->routed);
+	backend->routed = now;
+	backend->routed_count = now_count;
 	backend->brought |= rc == 0;
 	backend->events->done(backend->events->context, rc, rc < 0 ? "cannot set local routes" : NULL,
 		rc == 0 && audit && changes > 0);
@@ -66,8 +86,10 @@ static void local_close(struct backend *backend)
 {
 	if (!backend)
 		return;
+	route_monitor_free(backend->monitor);
 	if (backend->step_event)
 		event_free(backend->step_event);
+	free(backend->routed);
 	free(backend);
 }
 
@@ -80,6 +102,7 @@ static struct backend *local_open(
 	backend->events = events;
 	backend->step_event = evtimer_new(base, on_step, backend);
 	if (backend->step_event) {
+		backend->monitor = route_monitor_new(base, on_gone, backend);
 		log_v(1, "steering by local addresses, without netfilter");
 		return backend;
 	}

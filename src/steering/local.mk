@@ -33,6 +33,7 @@ src_steering_libsteering_a_SOURCES = \
 	src/steering/pace.h \
 	src/steering/route.c \
 	src/steering/route.h \
+	src/steering/route_monitor.c \
 	src/steering/rules.c \
 	src/steering/rules.h \
 	src/steering/saved.c \

@@ -26,10 +26,6 @@
 #include "portald/log.h"
 #include "portald/mem.h"
 
-/* Marks our routes (`ip route show proto 112`). Not among those that the kernel's header or iproute2's
- * rt_protos give to anybody. */
-#define ROUTE_PROTOCOL 112
-
 #define REPLY_BYTES 32768
 
 struct router {

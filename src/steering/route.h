@@ -6,6 +6,10 @@
 
 #include "portald/addr.h"
 
+/* Marks our routes (`ip route show proto 112`). Not among those that the kernel's header or iproute2's
+ * rt_protos give to anybody. */
+#define ROUTE_PROTOCOL 112
+
 /* Makes our routes be there for exactly those of the wanted addresses that the host has no other route to.
  * wanted is sorted and unique. Asks the kernel and nothing else, so it doesn't wait. Returns 0, or the first
  * negative errno after trying everything. */
@@ -17,5 +21,13 @@ int route_sync(const struct addr *wanted, size_t count);
 int route_local_load(struct addr **routes, size_t *count);
 int route_local_change(
 	const struct addr *was, size_t was_count, const struct addr *wanted, size_t count, size_t *changes);
+
+/* Calls gone() from the loop when one of those has been removed, by whomever; to NULL: some may have been.
+ * NULL if the kernel doesn't tell (logged). */
+struct route_monitor;
+struct event_base;
+struct route_monitor *route_monitor_new(
+	struct event_base *base, void (*gone)(void *context, const struct addr *to), void *context);
+void route_monitor_free(struct route_monitor *monitor); /* NULL is fine */
 
 #endif

@@ -105,12 +105,16 @@ class Portald(candidates.Portald):
         return self.milliseconds('msg="plan in force"', since)
 
     def roles(self):
-        """{title: pid} of portald's processes."""
+        """{title: pid} of portald's processes, without the tools that it runs for a moment."""
         found = {}
         for pid in netns.descendants(self.process.pid):
-            with open(f"/proc/{pid}/cmdline", "rb") as line:
-                title = line.read().partition(b"\0")[0].decode().strip()
-            found[title.removeprefix("portald: ")] = pid
+            try:
+                with open(f"/proc/{pid}/cmdline", "rb") as line:
+                    title = line.read().partition(b"\0")[0].decode().strip()
+            except OSError:
+                continue
+            if title.startswith("portald: "):
+                found[title.removeprefix("portald: ")] = pid
         return found
 
     def resident_mb(self):

@@ -93,6 +93,47 @@ def test_what_somebody_has_changed_is_put_right(lab, web, portald, damage):
     running.wait_log("somebody else had changed rules of ours")
 
 
+# ---- local ----
+
+def test_a_route_that_somebody_removes_comes_back_at_once(lab, web, portald):
+    running = portald("--steering=local", "--iptables-sync-period=1h")
+    lab.node.run("ip", "route", "del", "local", "10.96.0.10", "table", "local")
+    wait.until(lambda: "local 10.96.0.10" in lab.node.run("ip", "route", "show", "table", "local"), 15,
+               lambda: f"the route to come back; log:\n{running.log_tail()}")
+    assert is_served(lab)
+
+
+def test_no_connection_is_tracked_and_no_rule_made(lab, web, portald):
+    before = tables(lab.node)
+    portald("--steering=local")
+    assert is_served(lab)
+    assert tables(lab.node) == before
+    assert "10.96.0.10" not in lab.node.run("cat", "/proc/net/nf_conntrack", check=False)
+
+
+def test_a_port_that_the_node_has_everywhere_is_left_to_it_until_it_is_free(lab, serve, web, portald):
+    foreign = serve(lab.node, "0.0.0.0:80", peers.identity_and_hold("foreign"))
+    running = portald("--steering=local")
+    running.wait_log("another process has the port.*10.96.0.10:80")
+    assert peers.outcome(lab.outside, "10.2.0.1:30080") == "answered"
+    connection, name = peers.hold_open(lab.outside, "10.2.0.1:80")
+    assert name == "foreign"
+    connection.close()
+    foreign.close()
+    running.wait_log("the port is free now", timeout=20)
+    wait.until(lambda: peers.outcome(lab.client, CLUSTER_IP, timeout=2) == "answered", 15, "the ClusterIP")
+
+
+def test_node_ports_and_services_with_the_same_number_are_apart(lab, serve, web, manifests, portald):
+    serve(lab.pods[0], "10.1.0.11:9090", peers.identity("other"))
+    manifests.write("other.yaml", objects.service("other", "10.96.0.30", port=30080, target_port=9090),
+                    objects.endpoints("other", ["10.1.0.11"], port=9090))
+    portald("--steering=local")
+    assert peers.fetch(lab.client, "10.96.0.30:30080") == "other"
+    assert peers.fetch(lab.outside, "10.2.0.1:30080") in PODS
+    assert peers.outcome(lab.client, "10.96.0.10:30080", timeout=2) == "refused"
+
+
 # ---- choosing ----
 
 def test_auto_says_what_it_takes_and_why(lab, web, portald):
