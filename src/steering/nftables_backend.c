@@ -22,6 +22,7 @@
 #include "portald/mem.h"
 #include "steering/backend.h"
 #include "steering/host.h"
+#include "steering/monitor.h"
 #include "steering/nftables.h"
 #include "steering/text.h"
 #include "steering/tool.h"
@@ -32,6 +33,8 @@ struct backend {
 	struct event_base *base;
 	const struct steering_options *options;
 	const struct backend_events *events;
+	struct monitor *monitor; /* NULL: the kernel doesn't tell */
+	struct monitor_handlers monitor_handlers;
 	char *nft; /* its path */
 	enum state state;
 	struct event *step_event;
@@ -79,6 +82,8 @@ static void run_tool(struct backend *backend, const char *const argv[], const ch
 	failed.error = tool_run_start(&backend->run, backend->base, &job);
 	if (failed.error < 0)
 		done(backend, &failed);
+	else
+		monitor_own(backend->monitor, tool_run_pid(backend->run));
 }
 
 static void run_send(struct backend *backend, const char *text,
@@ -286,12 +291,27 @@ static bool nftables_abandon(struct backend *backend)
 	return true;
 }
 
+/* ---- others ---- */
+
+static bool concerns(const struct monitor_place *place)
+{
+	return strcmp(place->table, NFTABLES_TABLE) == 0;
+}
+
+static void on_disturbed(void *context)
+{
+	struct backend *backend = context;
+
+	backend->events->disturbed(backend->events->context);
+}
+
 /* ---- life ---- */
 
 static void nftables_close(struct backend *backend)
 {
 	if (!backend)
 		return;
+	monitor_free(backend->monitor);
 	tool_run_free(backend->run);
 	if (backend->step_event)
 		event_free(backend->step_event);
@@ -369,6 +389,9 @@ static struct backend *nftables_open(
 		.base = base, .options = options, .events = events, .nft = host_find_tool("nft")};
 	backend->step_event = evtimer_new(base, on_step, backend);
 	if (backend->nft && backend->step_event) {
+		backend->monitor_handlers = (struct monitor_handlers){
+			.concerns = concerns, .disturbed = on_disturbed, .context = backend};
+		backend->monitor = monitor_new(base, &backend->monitor_handlers);
 		log_v(1, "steering by nftables", log_str("tool", backend->nft));
 		return backend;
 	}
