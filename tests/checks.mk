@@ -54,6 +54,11 @@ check-deb:
 	$(srcdir)/tests/packaging/deb.sh deb-source
 	rm -rf deb-source
 
+# ---- the container image's recipe, followed without an engine (root, Debian's archive, minutes) ----
+
+check-container:
+	$(PYTHON3) -B $(srcdir)/tests/packaging/container.py '$(srcdir)'
+
 # ---- lint and format ----
 
 LINT_CPPFLAGS = $(DEFS) -I. $(AM_CPPFLAGS) $(CPPFLAGS) $(LIBEVENT_CFLAGS) $(LIBCURL_CFLAGS) $(YAJL_CFLAGS) $(YAML_CFLAGS) \
@@ -112,4 +117,4 @@ clean-local:
 distclean-local:
 	rm -rf fuzz-build coverage-build
 
-.PHONY: check-deb check-netns check-valgrind lint format fuzz bench coverage
+.PHONY: check-container check-deb check-netns check-valgrind lint format fuzz bench coverage
