@@ -88,6 +88,18 @@ run() {
 	systemctl --no-pager status portald
 }
 
+# What needs the unit's directory and sockets: the health and metrics addresses, the status socket.
+tell() {
+	say 'it tells how it is'
+	curl -sS --noproxy '*' -m 5 http://127.0.0.1:10256/healthz
+	curl -sS --noproxy '*' -m 5 http://127.0.0.1:10249/proxyMode
+	portald status
+	setpriv --reuid=nobody --regid=nogroup --groups=portald portald status >/dev/null ||
+		fail 'a member of the group portald is told nothing'
+	! setpriv --reuid=nobody --regid=nogroup --clear-groups portald status >/dev/null 2>&1 ||
+		fail 'a stranger is told the status'
+}
+
 watchdog() {
 	local pid
 	say 'a supervisor that hangs is replaced'
@@ -120,6 +132,7 @@ prepare
 files >/tmp/before
 install
 run
+tell
 watchdog
 upgrade
 remove
