@@ -167,7 +167,14 @@ static void on_node(void *context, const struct feed_node *node)
 static void on_service(void *context, const struct feed_service *service)
 {
 	struct control *control = context;
+	int64_t trigger_ms = 0;
 
+	for (size_t i = 0; i < service->slice_count; i++) {
+		if (service->slices[i]->trigger_ms > trigger_ms)
+			trigger_ms = service->slices[i]->trigger_ms;
+	}
+	if (!service->service || (service->endpoints_changed && trigger_ms > 0))
+		admin_note_trigger(control->admin, service->namespace, service->name, trigger_ms);
 	control->services_changed += service->service_changed;
 	control->endpoints_changed += service->endpoints_changed;
 	if (service->service)
@@ -200,6 +207,13 @@ static bool is_ready(void *context)
 	return !link_is_up(&control->supervisor) || !ipc_wants_write(control->supervisor.channel);
 }
 
+static void on_asked(void *context, unsigned status, const char *host)
+{
+	struct control *control = context;
+
+	admin_count_request(control->admin, status, "GET", host);
+}
+
 static void on_feed_failed(void *context, int exit_code)
 {
 	control_stop(context, exit_code);
@@ -210,6 +224,7 @@ static const struct feed_handlers feed_handlers = {
 	.service = on_service,
 	.settled = on_fed,
 	.ready = is_ready,
+	.asked = on_asked,
 	.failed = on_feed_failed,
 };
 

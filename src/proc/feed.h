@@ -38,6 +38,8 @@ struct feed_handlers {
 	void (*settled)(void *context, bool whole);
 	/* True if a change can be taken up now; otherwise the feed waits a little, and gathers. */
 	bool (*ready)(void *context);
+	/* The API server has answered, or not (status 0). host is host:port. */
+	void (*asked)(void *context, unsigned status, const char *host);
 	/* It cannot go on (logged). */
 	void (*failed)(void *context, int exit_code);
 };

@@ -29,6 +29,7 @@ struct follower {
 	struct feed_api *feed;
 	struct watch *watch;
 	struct apiclient_request *request; /* NULL: none is under way */
+	bool answered;                     /* its answer has begun */
 	struct event *timer;
 };
 
@@ -40,6 +41,7 @@ struct feed_api {
 	struct watch_store *store;
 	struct follower followers[WATCH_RESOURCES];
 	struct event *gather;
+	char *host;      /* of the server, with its port */
 	int64_t told_ms; /* when changes were told last */
 	bool begun;      /* something was told */
 	char *zone;      /* as it was told */
@@ -185,10 +187,12 @@ static void proceed(struct follower *follower)
 	int64_t now_ms = clock_now_ms();
 	struct watch_request request;
 
-	if (!follower->request && watch_next(follower->watch, now_ms, &request))
+	if (!follower->request && watch_next(follower->watch, now_ms, &request)) {
 		/* The watch sees to the deadline, and the client to credentials that have met a 401. */
+		follower->answered = false;
 		follower->request =
 			apiclient_get(follower->feed->client, request.target, 0, &request_handlers, follower);
+	}
 	set_timer(follower, now_ms);
 	look_for_changes(follower->feed);
 }
@@ -200,11 +204,21 @@ static void drop_request(struct follower *follower)
 	follower->request = NULL;
 }
 
+static void tell_asked(struct follower *follower, unsigned status)
+{
+	const struct feed_setup *setup = &follower->feed->setup;
+
+	if (!follower->answered)
+		setup->handlers->asked(setup->context, status, follower->feed->host);
+	follower->answered = true;
+}
+
 static void on_start(void *context, const struct apiclient_answer *answer)
 {
 	struct follower *follower = context;
 	int64_t retry_after_s = answer->retry_after_ms < 0 ? -1 : answer->retry_after_ms / 1000;
 
+	tell_asked(follower, (unsigned)answer->status);
 	watch_response(follower->watch, clock_now_ms(), answer->status, retry_after_s);
 	proceed(follower);
 }
@@ -223,6 +237,7 @@ static void on_end(void *context, int error, const char *message)
 	struct follower *follower = context;
 
 	follower->request = NULL;
+	tell_asked(follower, 0);
 	if (error < 0)
 		log_warning("a request to the API server failed", log_str("reason", message));
 	watch_ended(follower->watch, clock_now_ms(), error);
@@ -299,6 +314,7 @@ static int begin(struct feed_api *feed)
 	feed->client = apiclient_new(feed->setup.base, feed->config, &feed->opener, NULL);
 	if (!feed->client)
 		return -ENOMEM;
+	feed->host = mem_printf("%s:%u", feed->config->host, feed->config->port);
 	log_info("following the API server", log_str("server", feed->config->server),
 		log_str("node", feed->setup.options->node_name));
 	for (size_t i = 0; i < WATCH_RESOURCES; i++) {
@@ -362,6 +378,7 @@ void feed_api_close(struct feed_api *feed)
 	event_free(feed->gather);
 	watch_store_free(feed->store);
 	kubeconfig_free(feed->config);
+	free(feed->host);
 	free(feed->zone);
 	free(feed);
 }

@@ -218,7 +218,7 @@ static void rules_stay(struct supervisor *supervisor)
 {
 	if (supervisor->steering && steering_is_behind(supervisor->steering))
 		return;
-	in_force(supervisor);
+	log_info("plan in force", log_int("generation", (int64_t)supervisor->applied));
 	tell_control_done(supervisor, 0);
 }
 
@@ -301,11 +301,13 @@ static void apply_sync(struct supervisor *supervisor)
 		changed |= table_retire_unkept(supervisor->table) > 0;
 	supervisor->applied = supervisor->sync.generation;
 	discard_staged(supervisor);
-	changed |= retry(supervisor);
-	if (changed)
+	/* Where only endpoints changed, nothing is looked at that grows with the number of Services. */
+	if (changed) {
+		retry(supervisor);
 		apply_rules(supervisor);
-	else
+	} else {
 		rules_stay(supervisor);
+	}
 }
 
 static int take_sync(struct supervisor *supervisor, const struct ipc_frame *frame)
