@@ -88,7 +88,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.request.do_handshake()
         self.request.settimeout(None)
         self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.server.fake.connections.add(self.request)
         super().setup()
+
+    def finish(self):
+        self.server.fake.connections.discard(self.request)
+        super().finish()
 
     def log_message(self, format, *args):  # pylint: disable=redefined-builtin
         if self.server.fake.verbose:
@@ -370,6 +375,7 @@ class FakeApiServer:
         self.tokens, self.passwords = set(tokens), set()
         self.require_user = True
         self.faults, self.requests, self.forbidden = [], [], set()
+        self.connections = set()
         self.bookmark_s = 60.0
         self.hangups = 0
         self.stopping = threading.Event()
@@ -444,6 +450,12 @@ class FakeApiServer:
         with self.store.lock:
             self.hangups += 1
             self.store.lock.notify_all()
+
+    def cut(self):
+        """Ends all connections, as a server's death does."""
+        for connection in list(self.connections):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def set(self, tokens=None, passwords=None, missing=None, forbidden=None, bookmark_s=None, require_user=None):
         self.tokens = set(tokens) if tokens is not None else self.tokens

@@ -13,9 +13,12 @@ tests_tools_apiget_SOURCES = tests/tools/apiget.c
 tests_tools_apiget_LDADD = src/api/libapi.a src/source/libsource.a src/model/libmodel.a src/base/libbase.a \
 	$(LIBCURL_LIBS) $(LIBEVENT_LIBS) $(YAML_LIBS) $(YAJL_LIBS)
 
-TESTS += tests/api/test_apiclient.py
+TESTS += tests/api/test_apiclient.py tests/api/test_cluster.py tests/api/test_daemon.py
 EXTRA_DIST += \
+	tests/api/api_daemon.py \
 	tests/api/test_apiclient.py \
+	tests/api/test_cluster.py \
+	tests/api/test_daemon.py \
 	tests/tools/fake_apiserver.py \
 	tests/tools/fake_pki.py \
 	tests/tools/fake_store.py
