@@ -120,6 +120,9 @@ void admin_sync_queued(struct admin *admin);
  * error may also come later, when rules that were in force can't be kept so. */
 void admin_sync_done(struct admin *admin, int error);
 
+/* What has changed takes no other rules: unless a plan is on its way, all is in force. */
+void admin_sync_unneeded(struct admin *admin);
+
 /* The Service's endpoints have changed, because of what happened in the cluster at that time, in milliseconds
  * since 1970. How long that took to be in force is counted with the next success; once for each time, and not
  * for times before admin was made. 0: the Service is gone. */

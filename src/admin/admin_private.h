@@ -92,6 +92,8 @@ void counts_init(struct counts *counts);
 void counts_fini(struct counts *counts);
 void counts_queued(struct admin *admin);
 void counts_done(struct admin *admin, int error);
+/* What has changed is in force. */
+void counts_settled(struct admin *admin);
 
 /* trigger.c */
 /* What waits is in force now. */

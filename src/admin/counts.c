@@ -67,7 +67,12 @@ void counts_done(struct admin *admin, int error)
 		histogram_add(&counts->sync, (double)(admin->options.now_ms() - counts->queued_ms) / 1000);
 	counts->queued_ms = 0;
 	counts->synced_wall_us = admin->options.wall_us();
-	counts->services_pending = counts->slices_pending = 0;
+	counts_settled(admin);
+}
+
+void counts_settled(struct admin *admin)
+{
+	admin->counts.services_pending = admin->counts.slices_pending = 0;
 	triggers_done(admin);
 }
 

@@ -29,6 +29,12 @@ void admin_sync_queued(struct admin *admin)
 	counts_queued(admin);
 }
 
+void admin_sync_unneeded(struct admin *admin)
+{
+	if (admin->health.pending_ms == 0)
+		counts_settled(admin);
+}
+
 void admin_sync_done(struct admin *admin, int error)
 {
 	struct health *health = &admin->health;

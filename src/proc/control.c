@@ -124,6 +124,8 @@ static void send_changes(struct control *control)
 	plan_book_settle(control->book, send_change, control);
 	if (control->syncing)
 		end_sync(control);
+	else
+		admin_sync_unneeded(control->admin);
 }
 
 /* On a node only: elsewhere the ports would be opened where nobody meant them to be. */
