@@ -31,6 +31,9 @@ struct steering_rules {
 	struct steering_rule *rules;
 	size_t count;
 	struct addr bind_addr; /* --bind-address; "any" means REDIRECT, else DNAT to it */
+	/* An address of the node in each family, "any" where there is none: a REDIRECT needs an address at
+	 * the interface by which traffic enters, and a DNAT to one of these does not. nftables goes by it. */
+	struct addr node_v4, node_v6;
 	/* Where NodePorts are, borrowed from the caller until fini: a family without any range has them on
 	 * every address of the node. */
 	const struct addr_prefix *node_port_ranges;

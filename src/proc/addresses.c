@@ -79,12 +79,19 @@ static int find_primary(struct addr *out, enum addr_family family)
 	return rc;
 }
 
+static struct addr primary_or(enum addr_family family, struct addr otherwise)
+{
+	struct addr addr = otherwise;
+
+	find_primary(&addr, family);
+	return addr;
+}
+
 /* Where there is no primary address, loopback keeps the range from being empty, which would mean all. */
 static struct addr_prefix primary_range(enum addr_family family)
 {
-	struct addr addr = addr_loopback(family);
+	struct addr addr = primary_or(family, addr_loopback(family));
 
-	find_primary(&addr, family);
 	return addr_whole(&addr);
 }
 
@@ -101,7 +108,10 @@ static void load_ranges(struct addresses *addresses, const struct options *optio
 
 int addresses_load(struct addresses *addresses, const struct options *options)
 {
-	*addresses = (struct addresses){.count = 0};
+	*addresses = (struct addresses){
+		.primary_v4 = primary_or(ADDR_V4, addr_any(ADDR_V4)),
+		.primary_v6 = primary_or(ADDR_V6, addr_any(ADDR_V6)),
+	};
 	load_ranges(addresses, options);
 	return addr_list_own(&addresses->list, &addresses->count);
 }

@@ -16,6 +16,8 @@ struct event_base;
 struct addresses {
 	struct addr *list; /* sorted; every address of every interface */
 	size_t count;
+	/* By which the node talks to the world; "any" where there is none. */
+	struct addr primary_v4, primary_v6;
 	/* Where NodePorts are: --nodeport-addresses, with what "primary" means now. */
 	struct addr_prefix ranges[ADDRESSES_MAX_RANGES];
 	size_t range_count;

@@ -57,6 +57,8 @@ bool ports_update(struct ports *ports)
 	else
 		ports->failed =
 			claims_update(ports->claims, ports->table, &fresh, &ports->listener, &changed);
+	changed |= !addr_equal(&fresh.primary_v4, &old->primary_v4) ||
+		   !addr_equal(&fresh.primary_v6, &old->primary_v6);
 	changed |= fresh.range_count != old->range_count ||
 		   memcmp(fresh.ranges, old->ranges, sizeof(fresh.ranges)) != 0;
 	addresses_free(old);
@@ -74,7 +76,10 @@ size_t ports_failed(const struct ports *ports)
 	return ports->failed;
 }
 
-const struct addresses *ports_addresses(const struct ports *ports)
+void ports_describe(const struct ports *ports, struct steering_rules *rules)
 {
-	return &ports->addresses;
+	rules->node_v4 = ports->addresses.primary_v4;
+	rules->node_v6 = ports->addresses.primary_v6;
+	rules->node_port_ranges = ports->addresses.ranges;
+	rules->node_port_range_count = ports->addresses.range_count;
 }

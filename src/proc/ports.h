@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "portald/steering.h"
 #include "proc/addresses.h"
 #include "proc/bindings.h"
 #include "proc/claims.h"
@@ -28,6 +29,7 @@ void ports_settle(struct ports *ports);
 /* How many portals can't have their port. */
 size_t ports_failed(const struct ports *ports);
 
-const struct addresses *ports_addresses(const struct ports *ports);
+/* Says in rules what they have to know of the node; borrowed from ports until the next update. */
+void ports_describe(const struct ports *ports, struct steering_rules *rules);
 
 #endif

@@ -201,8 +201,7 @@ static void apply_rules(struct supervisor *supervisor)
 		return;
 	}
 	records_rules(&rules, supervisor->table, &supervisor->options->bind_addr);
-	rules.node_port_ranges = ports_addresses(supervisor->ports)->ranges;
-	rules.node_port_range_count = ports_addresses(supervisor->ports)->range_count;
+	ports_describe(supervisor->ports, &rules);
 	steering_apply(supervisor->steering, &rules);
 	steering_rules_fini(&rules);
 }

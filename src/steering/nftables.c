@@ -68,6 +68,7 @@ struct framing {
 	struct text *out;
 	const struct steering_rules *rules;
 	enum addr_family family;
+	struct addr to; /* where the chain's translations lead; "any": wherever redirection leads */
 };
 
 /* Where NodePorts are, as the beginning of a rule. */
@@ -102,8 +103,7 @@ static void print_lookup(struct framing *framing, unsigned map, const struct pla
 {
 	enum nftables_content content = nftables_map_content(map);
 	bool refused = content == NFTABLES_REFUSED || content == NFTABLES_REFUSED_NODE_PORTS;
-	const struct addr *bind_addr = &framing->rules->bind_addr;
-	bool bound = addr_family(bind_addr) == framing->family && !addr_is_any(bind_addr);
+	bool bound = !addr_is_any(&framing->to);
 	char addr[ADDR_TEXT_BYTES];
 
 	text_printf(framing->out, "\t\t");
@@ -112,9 +112,9 @@ static void print_lookup(struct framing *framing, unsigned map, const struct pla
 	/* nft translates ports only of protocols that it knows to have them. */
 	text_printf(framing->out, "meta l4proto { tcp, udp } ");
 	if (!refused && bound && framing->family == ADDR_V6)
-		text_printf(framing->out, "dnat to [%s] : ", addr_format(bind_addr, addr));
+		text_printf(framing->out, "dnat to [%s] : ", addr_format(&framing->to, addr));
 	else if (!refused && bound)
-		text_printf(framing->out, "dnat to %s : ", addr_format(bind_addr, addr));
+		text_printf(framing->out, "dnat to %s : ", addr_format(&framing->to, addr));
 	else if (!refused)
 		text_printf(framing->out, "redirect to : ");
 	if (!place)
@@ -148,8 +148,22 @@ static void print_node_ports(struct framing *framing, enum nftables_content cont
 		print_lookups(framing, content, scope, &(struct place){.range = NULL});
 }
 
+/* Redirection leads to an address of the interface by which a packet has come in, and drops it where there is
+ * none: behind a pod's own veth, as Calico has them. So what arrives goes to an address of the node. */
+static struct addr destination(const struct framing *framing, enum plan_scope scope)
+{
+	const struct steering_rules *rules = framing->rules;
+
+	if (addr_family(&rules->bind_addr) == framing->family && !addr_is_any(&rules->bind_addr))
+		return rules->bind_addr;
+	if (scope != PLAN_SCOPE_ARRIVING)
+		return addr_any(framing->family);
+	return framing->family == ADDR_V6 ? rules->node_v6 : rules->node_v4;
+}
+
 static void print_nat(struct framing *framing, const char *name, const char *hook, enum plan_scope scope)
 {
+	framing->to = destination(framing, scope);
 	begin_chain(framing, name, "nat", hook, PRIORITY_PORTALS);
 	print_lookups(framing, NFTABLES_PORTALS, scope, NULL);
 	end_chain(framing);

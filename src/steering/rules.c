@@ -7,7 +7,8 @@
 
 void steering_rules_init(struct steering_rules *rules, const struct addr *bind_addr)
 {
-	*rules = (struct steering_rules){.bind_addr = *bind_addr};
+	*rules = (struct steering_rules){
+		.bind_addr = *bind_addr, .node_v4 = addr_any(ADDR_V4), .node_v6 = addr_any(ADDR_V6)};
 }
 
 void steering_rules_fini(struct steering_rules *rules)
@@ -161,8 +162,8 @@ bool rules_same_rule(const struct steering_rule *a, const struct steering_rule *
 
 bool rules_same_frame(const struct steering_rules *a, const struct steering_rules *b)
 {
-	return addr_equal(&a->bind_addr, &b->bind_addr) &&
-	       a->node_port_range_count == b->node_port_range_count &&
+	return addr_equal(&a->bind_addr, &b->bind_addr) && addr_equal(&a->node_v4, &b->node_v4) &&
+	       addr_equal(&a->node_v6, &b->node_v6) && a->node_port_range_count == b->node_port_range_count &&
 	       (a->node_port_range_count == 0 ||
 		       memcmp(a->node_port_ranges, b->node_port_ranges,
 			       a->node_port_range_count * sizeof(*a->node_port_ranges)) == 0);

@@ -140,12 +140,14 @@ class Portald(candidates.Portald):
 
 
 def connect(topology, portald, number, options):
-    """One round of connections through a Service: how many a second, and the CPU time of everybody for one: the
-    kernel's work for a packet is counted where it was sent."""
+    """One round of connections through a Service: how many a second, and the CPU time of client, relay and
+    backends for one: the kernel's work for a packet is counted where it was sent."""
+    relay = portald.roles()["relay 0"]
+
     def used():
-        children = resource.getrusage(resource.RUSAGE_CHILDREN)
-        own = sum(netns.cpu_seconds(process.pid) for process in (portald.process, *topology.processes))
-        return own + children.ru_utime + children.ru_stime
+        client = resource.getrusage(resource.RUSAGE_CHILDREN)
+        others = sum(netns.cpu_seconds(pid) for pid in (relay, *(one.pid for one in topology.processes)))
+        return others + client.ru_utime + client.ru_stime
 
     before = used()
     result = topology.run_load(["conn", "--connections=64", "--bytes=64"], f"{cluster_ip(number)}:80",

@@ -2,6 +2,7 @@
 import re
 
 import conftest
+import lab as lab_module
 import manifests as objects
 import peers
 import pytest
@@ -91,6 +92,27 @@ def test_what_somebody_has_changed_is_put_right(lab, web, portald, damage):
                lambda: f"the table to come back: {tables(lab.node)}; log:\n{running.log_tail()}")
     assert is_served(lab)
     running.wait_log("somebody else had changed rules of ours")
+
+
+@pytest.fixture
+def routed(lab):
+    """A pod on a link of its own, as Calico makes them: the node has no address there, and a route to the pod's."""
+    pod = lab_module.Namespace("routed", "10.3.0.9", "fd00:3::9")
+    lab.node.ip(f"link add routed type veth peer name eth0 netns {pod.path}", "link set routed up",
+                "route add 10.3.0.9/32 dev routed")
+    lab.node.sysctl("net.ipv4.conf.routed.proxy_arp", 1)
+    pod.ip("link set lo up", "addr add 10.3.0.9/32 dev eth0", "link set eth0 up",
+           "route add 169.254.1.1 dev eth0", "route add default via 169.254.1.1 dev eth0")
+    yield pod
+    pod.close()
+
+
+@pytest.mark.parametrize("steering", ["nftables", "local"])
+def test_a_pod_behind_an_interface_without_an_address_is_served(lab, web, routed, portald, steering):
+    portald(f"--steering={steering}")
+    assert {peers.fetch(routed, CLUSTER_IP) for _ in range(3)} == PODS
+    assert {peers.fetch(routed, "10.2.0.1:30080") for _ in range(3)} == PODS
+    assert {peers.fetch(lab.client, CLUSTER_IP) for _ in range(3)} == PODS, "and one on the bridge"
 
 
 # ---- local ----
