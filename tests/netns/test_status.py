@@ -143,6 +143,7 @@ def test_a_change_is_told_once_it_is_in_force(lab, ask, running, manifests):
 
 def test_a_new_control_tells_the_same(lab, ask, running):
     peers.fetch(lab.client, "10.96.0.10:80")
+    wait.until(lambda: "1 active" not in ask.tells("explain", "web"), 15, "the connection to end")
     before = ask.tells("explain", "web")
     running.kill_role("control")
 
@@ -179,7 +180,7 @@ def test_a_socket_without_a_daemon_is_said_to_be_so(ask, running):
 def test_a_stale_socket_is_taken_and_a_live_one_is_not(lab, ask, running, binary, workdir, web, start_portald,
                                                         manifests):
     second = daemon.Portald(binary, lab.node, workdir / "second")
-    second.spawn("-f", str(manifests.path), f"--status-socket={ask.path}")
+    second.spawn("-f", str(manifests.path), "--steering=none", f"--status-socket={ask.path}")
     assert second.exit_code() == 1 and "cannot make the status socket" in second.log()
     second.finish()
     running.kill_all()
