@@ -12,6 +12,7 @@
 #define PORTALD_STATS_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -130,6 +131,12 @@ struct stats_backend_counters *stats_backend(struct stats *stats, uint32_t relay
 /* The supervisor's place, and a relay's. */
 struct stats_process *stats_supervisor(struct stats *stats);
 struct stats_process *stats_relay(struct stats *stats, uint32_t relay);
+
+/* A turn takes milliseconds; one that takes this long will not end. */
+#define STATS_HANG_US 20000000u
+
+/* Whether one of the first relay_count relays hangs; now_us is clock_now_us() time. */
+bool stats_has_hung_relay(struct stats *stats, uint32_t relay_count, uint64_t now_us);
 
 /* Adds up all relays. */
 void stats_listener_add_up(struct stats *stats, uint32_t listener, struct stats_listener_sum *out);

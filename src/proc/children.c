@@ -19,6 +19,7 @@
 #include "portald/clock.h"
 #include "portald/log.h"
 #include "portald/mem.h"
+#include "portald/stats.h"
 
 /* Restart delays. A child that lived LONG_LIFE_MS starts again with the shortest. */
 #define DELAY_FIRST_MS 20
@@ -44,6 +45,7 @@ struct children {
 	struct event_base *base;
 	struct link starter;
 	int stats_fd;
+	struct stats *stats;
 	const struct child_handlers *handlers;
 	void *context;
 	struct child control;
@@ -187,14 +189,15 @@ static void child_init(struct child *child, struct children *owner, enum ipc_rol
 	};
 }
 
-struct children *children_new(struct event_base *base, int starter_fd, int stats_fd, uint32_t relay_count,
-	const struct child_handlers *handlers, void *context)
+struct children *children_new(struct event_base *base, int starter_fd, int stats_fd, struct stats *stats,
+	uint32_t relay_count, const struct child_handlers *handlers, void *context)
 {
 	struct children *children = mem_calloc(1, sizeof(*children));
 
 	*children = (struct children){
 		.base = base,
 		.stats_fd = stats_fd,
+		.stats = stats,
 		.handlers = handlers,
 		.context = context,
 		.relays = mem_calloc(relay_count, sizeof(struct child)),
@@ -239,14 +242,16 @@ static bool child_is_well(const struct child *child, int64_t now_ms)
 	return now_ms - child->well_ms < UNWELL_MS;
 }
 
-bool children_are_well(const struct children *children)
+bool children_are_well(void *context)
 {
+	const struct children *children = context;
 	int64_t now_ms = clock_now_ms();
 	bool well = child_is_well(&children->control, now_ms);
 
 	for (uint32_t i = 0; i < children->relay_count; i++)
 		well = well && child_is_well(&children->relays[i], now_ms);
-	return well;
+	return well &&
+	       !stats_has_hung_relay(children->stats, children->relay_count, (uint64_t)clock_now_us());
 }
 
 struct link *children_control(struct children *children)

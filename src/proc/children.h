@@ -9,6 +9,7 @@
 #include "proc/link.h"
 
 struct children;
+struct stats;
 
 struct child_handlers {
 	/* The child's channel is open: send it what it needs. */
@@ -21,9 +22,10 @@ struct child_handlers {
 	void (*starter_gone)(void *context);
 };
 
-/* starter_fd is taken; stats_fd is borrowed and given to every child. handlers must outlive the result. */
-struct children *children_new(struct event_base *base, int starter_fd, int stats_fd, uint32_t relay_count,
-	const struct child_handlers *handlers, void *context);
+/* starter_fd is taken; stats_fd is borrowed and given to every child, stats is its mapping. handlers must
+ * outlive the result. */
+struct children *children_new(struct event_base *base, int starter_fd, int stats_fd, struct stats *stats,
+	uint32_t relay_count, const struct child_handlers *handlers, void *context);
 
 /* Closes all channels: the children and the starter end. NULL is fine. */
 void children_free(struct children *children);
@@ -32,8 +34,9 @@ void children_free(struct children *children);
 void children_start(struct children *children);
 
 /* Whether every child works: has run for a while without a break at some time in the last minute. One that
- * was killed and is started again counts as well; one that cannot be kept running does not. */
-bool children_are_well(const struct children *children);
+ * was killed and is started again counts as well; one that cannot be kept running does not, nor a relay that
+ * hangs. For notify_new(). */
+bool children_are_well(void *children);
 
 /* The link to a child; down while it is not running. */
 struct link *children_control(struct children *children);

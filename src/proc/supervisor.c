@@ -505,13 +505,6 @@ static uint16_t left_port(void *context, const struct plan_listener *record)
 	return port;
 }
 
-static bool is_well(void *context)
-{
-	struct supervisor *supervisor = context;
-
-	return children_are_well(supervisor->children);
-}
-
 static int supervisor_open(struct supervisor *supervisor)
 {
 	struct table_setup table = {
@@ -537,9 +530,11 @@ static int supervisor_open(struct supervisor *supervisor)
 	supervisor->ports = ports_new(supervisor->table, supervisor->options, table.direct,
 		&(struct claims_listener){.changed = tell_control_state, .context = supervisor},
 		&(struct bindings_events){.bound = on_bound, .unbound = on_unbound, .context = supervisor});
-	supervisor->children = children_new(supervisor->base, supervisor->setup->starter_fd,
-		supervisor->setup->stats_fd, supervisor->options->relay_count, &child_handlers, supervisor);
-	supervisor->notify = notify_new(supervisor->base, supervisor->setup->notify, is_well, supervisor);
+	supervisor->children =
+		children_new(supervisor->base, supervisor->setup->starter_fd, supervisor->setup->stats_fd,
+			supervisor->stats, supervisor->options->relay_count, &child_handlers, supervisor);
+	supervisor->notify = notify_new(
+		supervisor->base, supervisor->setup->notify, children_are_well, supervisor->children);
 	supervisor->vitals = vitals_new(supervisor->base, supervisor->stats);
 	supervisor->reopen = event_new(supervisor->base, -1, 0, on_reopen, supervisor);
 	add_signal(supervisor, 0, SIGTERM, on_terminate);

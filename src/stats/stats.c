@@ -212,6 +212,18 @@ struct stats_process *stats_relay(struct stats *stats, uint32_t relay)
 	return process_at(stats, 1 + relay);
 }
 
+bool stats_has_hung_relay(struct stats *stats, uint32_t relay_count, uint64_t now_us)
+{
+	for (uint32_t i = 0; i < relay_count; i++) {
+		uint64_t began_us = atomic_load(&stats_relay(stats, i)->turn_began_us);
+
+		/* It may have begun after the caller looked at the clock. */
+		if (began_us > 0 && began_us < now_us && now_us - began_us >= STATS_HANG_US)
+			return true;
+	}
+	return false;
+}
+
 struct stats_listener_counters *stats_listener(struct stats *stats, uint32_t relay, uint32_t listener)
 {
 	stats_note_relay(stats, relay);

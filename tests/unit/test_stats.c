@@ -238,6 +238,26 @@ static void a_time_counts_in_the_first_bucket_that_holds_it(void **state)
 	assert_true(buckets[0] == 2 && buckets[1] == 1 && buckets[2] == 1);
 }
 
+static void a_relay_hangs_when_its_turn_does_not_end(void **state)
+{
+	uint64_t now_us = 3ull * STATS_HANG_US;
+	struct stats *stats;
+	int fd;
+
+	(void)state;
+	stats = map_new(&fd);
+	assert_false(stats_has_hung_relay(stats, 2, now_us));
+	atomic_store(&stats_relay(stats, 1)->turn_began_us, now_us - STATS_HANG_US + 1);
+	assert_false(stats_has_hung_relay(stats, 2, now_us));
+	atomic_store(&stats_relay(stats, 1)->turn_began_us, now_us - STATS_HANG_US);
+	assert_true(stats_has_hung_relay(stats, 2, now_us));
+	assert_false(stats_has_hung_relay(stats, 1, now_us));
+	atomic_store(&stats_relay(stats, 1)->turn_began_us, now_us + 1);
+	assert_false(stats_has_hung_relay(stats, 2, now_us));
+	stats_unmap(stats);
+	close(fd);
+}
+
 static void every_failure_has_a_name(void **state)
 {
 	(void)state;
@@ -256,6 +276,7 @@ int main(void)
 		cmocka_unit_test(a_reader_cannot_get_to_write),
 		cmocka_unit_test(sums_are_of_all_relays),
 		cmocka_unit_test(a_time_counts_in_the_first_bucket_that_holds_it),
+		cmocka_unit_test(a_relay_hangs_when_its_turn_does_not_end),
 		cmocka_unit_test(every_failure_has_a_name),
 		cmocka_unit_test(file_cannot_be_resized),
 		cmocka_unit_test(untouched_slots_cost_no_memory),
