@@ -8,6 +8,7 @@
 
 #include "portald/steering.h"
 
+struct left;
 struct text;
 
 #define NFTABLES_TABLE "portald"
@@ -90,5 +91,8 @@ struct nftables_digest nftables_digest_listing(const char *listing);
 /* Of what rules should come to. */
 struct nftables_digest nftables_digest_rules(const struct steering_rules *rules);
 void nftables_digest_fini(struct nftables_digest *digest);
+
+/* Adds the proxy ports that a listing of one family's table names. */
+void nftables_collect_left(struct left *left, const char *listing, enum addr_family family);
 
 #endif

@@ -422,6 +422,38 @@ static int nftables_cleanup(int tool_timeout_ms)
 	return removed.error;
 }
 
+struct reading {
+	struct left *left;
+	enum addr_family family;
+};
+
+/* nft fails where there is no table. */
+static void on_left_listed(void *context, const struct tool_result *result)
+{
+	const struct reading *reading = context;
+
+	if (result->error == 0)
+		nftables_collect_left(reading->left, result->out, reading->family);
+}
+
+static void nftables_look_for_left(struct backend *backend, struct left *left)
+{
+	static const enum addr_family families[] = {ADDR_V4, ADDR_V6};
+
+	for (size_t i = 0; i < sizeof(families) / sizeof(families[0]); i++) {
+		const char *const argv[] = {backend->nft, "-n", "list", "table", nftables_family(families[i]),
+			NFTABLES_TABLE, NULL};
+		struct reading reading = {.left = left, .family = families[i]};
+
+		tool_run_wait(&(struct tool_job){
+			.argv = argv,
+			.timeout_ms = backend->options->tool_timeout_ms,
+			.done = on_left_listed,
+			.context = &reading,
+		});
+	}
+}
+
 const struct backend_ops backend_nftables = {
 	.name = "nftables",
 	.wants_routes = true,
@@ -430,6 +462,7 @@ const struct backend_ops backend_nftables = {
 	.close = nftables_close,
 	.start = nftables_start,
 	.abandon = nftables_abandon,
+	.look_for_left = nftables_look_for_left,
 	.works = nftables_works,
 	.cleanup = nftables_cleanup,
 };

@@ -4,11 +4,14 @@
  * nft lists elements in the order of a hash table, and puts chains and maps into words of its own version. So
  * elements are compared as an unordered sum of hashes of their text, and the rest with what the same tool has
  * listed right after the table was made. */
+#include <netinet/in.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "portald/hash.h"
 #include "portald/mem.h"
+#include "steering/left.h"
 #include "steering/nftables.h"
 #include "steering/text.h"
 
@@ -71,8 +74,15 @@ struct nftables_digest nftables_digest_rules(const struct steering_rules *rules)
 
 /* ---- a listing ---- */
 
+/* Whoever wants to know what is in one. */
+struct reader {
+	void (*element)(void *context, const struct place *place, const char *element, size_t bytes);
+	void (*line)(void *context, const char *line, size_t bytes); /* without elements; NULL: never mind */
+	void *context;
+};
+
 /* The elements from list up to its closing brace, to which it returns a pointer. */
-static const char *take_elements(struct nftables_digest *digest, const struct place *place, const char *list)
+static const char *read_elements(const struct reader *reader, const struct place *place, const char *list)
 {
 	while (*list && *list != '}') {
 		size_t bytes, end;
@@ -82,7 +92,7 @@ static const char *take_elements(struct nftables_digest *digest, const struct pl
 		while (bytes > 0 && list[bytes - 1] == ' ')
 			bytes--;
 		if (bytes > 0)
-			digest_add(digest, place, list, bytes);
+			reader->element(reader->context, place, list, bytes);
 		list += end;
 	}
 	return list;
@@ -97,11 +107,9 @@ static void note_place(const char *line, struct place *place)
 		place->map = line + 4;
 }
 
-struct nftables_digest nftables_digest_listing(const char *listing)
+static void read_listing(const struct reader *reader, const char *listing)
 {
-	struct nftables_digest digest = {.count = 0};
 	struct place place = {"", ""};
-	struct text frame = {.bytes = NULL};
 
 	while (*listing) {
 		size_t length = strcspn(listing, "\n");
@@ -109,21 +117,98 @@ struct nftables_digest nftables_digest_listing(const char *listing)
 
 		note_place(content, &place);
 		if (strncmp(content, ELEMENTS, strlen(ELEMENTS)) == 0) {
-			listing = take_elements(&digest, &place, content + strlen(ELEMENTS));
+			listing = read_elements(reader, &place, content + strlen(ELEMENTS));
 			length = strcspn(listing, "\n");
-		} else {
-			text_add(&frame, listing, length);
-			text_add(&frame, "\n", 1);
+		} else if (reader->line) {
+			reader->line(reader->context, listing, length);
 		}
 		listing += length;
 		listing += *listing == '\n';
 	}
-	digest.frame = text_take(&frame);
-	return digest;
+}
+
+/* ---- its fingerprint ---- */
+
+struct digesting {
+	struct nftables_digest digest;
+	struct text frame;
+};
+
+static void digest_element(void *context, const struct place *place, const char *element, size_t bytes)
+{
+	struct digesting *digesting = context;
+
+	digest_add(&digesting->digest, place, element, bytes);
+}
+
+static void digest_line(void *context, const char *line, size_t bytes)
+{
+	struct digesting *digesting = context;
+
+	text_add(&digesting->frame, line, bytes);
+	text_add(&digesting->frame, "\n", 1);
+}
+
+struct nftables_digest nftables_digest_listing(const char *listing)
+{
+	struct digesting digesting = {.frame = {.bytes = NULL}};
+	const struct reader reader = {.element = digest_element, .line = digest_line, .context = &digesting};
+
+	read_listing(&reader, listing);
+	digesting.digest.frame = text_take(&digesting.frame);
+	return digesting.digest;
 }
 
 void nftables_digest_fini(struct nftables_digest *digest)
 {
 	free(digest->frame);
 	*digest = (struct nftables_digest){.count = 0};
+}
+
+/* ---- proxy ports ---- */
+
+struct collecting {
+	struct left *left;
+	enum addr_family family;
+};
+
+static bool read_numbers(const char *text, struct left_entry *entry)
+{
+	unsigned proto, port, proxy_port;
+
+	if (sscanf(text, "%u . %u comment \"%*[^\"]\" : %u", &proto, &port, &proxy_port) != 3 ||
+		port > UINT16_MAX || proxy_port > UINT16_MAX ||
+		(proto != IPPROTO_TCP && proto != IPPROTO_UDP))
+		return false;
+	entry->proto = proto == IPPROTO_UDP ? PROTO_UDP : PROTO_TCP;
+	entry->at.port = (uint16_t)port;
+	entry->proxy_port = (uint16_t)proxy_port;
+	return true;
+}
+
+static void collect_element(void *context, const struct place *place, const char *element, size_t bytes)
+{
+	struct collecting *collecting = context;
+	struct left_entry entry = {.at = {.addr = addr_any(collecting->family)}};
+	char *text = mem_printf("%.*s", (int)bytes, element), *numbers = text;
+	bool read = strncmp(place->map, "node_ports", strlen("node_ports")) == 0;
+
+	if (strncmp(place->map, "portals", strlen("portals")) == 0) {
+		numbers = strstr(text, " . ");
+		if (numbers) {
+			*numbers = '\0';
+			numbers += strlen(" . ");
+			read = addr_parse(&entry.at.addr, text) == 0;
+		}
+	}
+	if (read && read_numbers(numbers, &entry))
+		left_add(collecting->left, &entry);
+	free(text);
+}
+
+void nftables_collect_left(struct left *left, const char *listing, enum addr_family family)
+{
+	struct collecting collecting = {.left = left, .family = family};
+
+	read_listing(&(struct reader){.element = collect_element, .context = &collecting}, listing);
 }

@@ -94,6 +94,16 @@ def test_what_somebody_has_changed_is_put_right(lab, web, portald, damage):
     running.wait_log("somebody else had changed rules of ours")
 
 
+def test_a_killed_runs_proxy_ports_are_taken_over(lab, web, portald):
+    clean = rules.state(lab.node)
+    first = portald("--steering=nftables")
+    ports = [rules.nftables_proxy_port(lab.node, "default/web:http")]
+    first.kill_all()
+    portald("--steering=nftables").before = clean
+    assert [rules.nftables_proxy_port(lab.node, "default/web:http")] == ports
+    assert is_served(lab)
+
+
 @pytest.fixture
 def routed(lab):
     """A pod on a link of its own, as Calico makes them: the node has no address there, and a route to the pod's."""

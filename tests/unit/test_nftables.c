@@ -8,6 +8,7 @@
 
 #include "portald/mem.h"
 #include "portald/steering.h"
+#include "steering/left.h"
 #include "steering/nftables.h"
 
 static struct addr address(const char *text)
@@ -248,6 +249,21 @@ static void test_the_frame_of_a_listing_is_all_but_its_elements(void **state)
 	nftables_digest_fini(&other);
 }
 
+static void test_the_proxy_ports_of_a_listing_are_known(void **state)
+{
+	struct left left = {.list = NULL};
+	struct addr_port dns = {address("10.96.0.53"), 53}, other = {address("10.96.0.54"), 53};
+
+	(void)state;
+	nftables_collect_left(&left, LISTING("\t\telements = { " DNS_ELEMENT ", nonsense . 6 }\n"), ADDR_V4);
+	left_sort(&left);
+	assert_int_equal(left.count, 1);
+	assert_int_equal(left_find(&left, PROTO_UDP, &dns), 34001);
+	assert_int_equal(left_find(&left, PROTO_TCP, &dns), 0);
+	assert_int_equal(left_find(&left, PROTO_UDP, &other), 0);
+	left_fini(&left);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -259,6 +275,7 @@ int main(void)
 		cmocka_unit_test(test_the_first_rule_for_the_same_traffic_has_it),
 		cmocka_unit_test(test_a_name_cannot_end_its_comment),
 		cmocka_unit_test(test_a_listing_is_recognized_in_any_order_and_no_other_is),
+		cmocka_unit_test(test_the_proxy_ports_of_a_listing_are_known),
 		cmocka_unit_test(test_the_frame_of_a_listing_is_all_but_its_elements),
 	};
 
