@@ -5,7 +5,6 @@
  * elements are compared as an unordered sum of hashes of their text, and the rest with what the same tool has
  * listed right after the table was made. */
 #include <netinet/in.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -172,12 +171,44 @@ struct collecting {
 	enum addr_family family;
 };
 
+/* Take a number, a word, or all up to a word off the text; false if it doesn't begin so. */
+static bool take_number(const char **text, unsigned long *value)
+{
+	char *end;
+
+	*value = strtoul(*text, &end, 10);
+	if (end == *text || *value > UINT16_MAX)
+		return false;
+	*text = end;
+	return true;
+}
+
+static bool take_word(const char **text, const char *word)
+{
+	size_t length = strlen(word);
+
+	if (strncmp(*text, word, length) != 0)
+		return false;
+	*text += length;
+	return true;
+}
+
+static bool take_until(const char **text, const char *word)
+{
+	const char *found = strstr(*text, word);
+
+	if (found)
+		*text = found + strlen(word);
+	return found != NULL;
+}
+
+/* "6 . 80 comment "default/web:http" : 34000" */
 static bool read_numbers(const char *text, struct left_entry *entry)
 {
-	unsigned proto, port, proxy_port;
+	unsigned long proto, port, proxy_port;
 
-	if (sscanf(text, "%u . %u comment \"%*[^\"]\" : %u", &proto, &port, &proxy_port) != 3 ||
-		port > UINT16_MAX || proxy_port > UINT16_MAX ||
+	if (!take_number(&text, &proto) || !take_word(&text, " . ") || !take_number(&text, &port) ||
+		!take_until(&text, "\" : ") || !take_number(&text, &proxy_port) ||
 		(proto != IPPROTO_TCP && proto != IPPROTO_UDP))
 		return false;
 	entry->proto = proto == IPPROTO_UDP ? PROTO_UDP : PROTO_TCP;
