@@ -31,6 +31,7 @@ enum {
 	CONFIG_ZERO_IS_DEFAULT = 4, /* 0 stands for the default, as the empty string does everywhere */
 	CONFIG_REPEATED = 8,        /* CONFIG_TEXTS: one value for each item */
 	CONFIG_NANOSECONDS = 16,    /* CONFIG_DURATION: may be an integer */
+	CONFIG_NODE_ONLY = 32,      /* the default is that of a daemon with rules; elsewhere there is none */
 };
 
 struct config_field {

@@ -21,6 +21,7 @@ struct plan_listener;
 #define IPC_MAX_PAYLOAD_BYTES ((size_t)4 * 1024 * 1024)
 #define IPC_MAX_FDS 4
 #define IPC_MAX_NAME_BYTES 4096
+#define IPC_MAX_SETTINGS_BYTES 60000
 
 enum ipc_type {
 	/* control -> supervisor */
@@ -44,6 +45,10 @@ enum ipc_type {
 	IPC_LISTENER_STATE, /* struct ipc_listener_state: after each put, and whenever it changes */
 	/* control -> starter */
 	IPC_CREDENTIAL_GET, /* path of a kubeconfig or of a file that it names; "" closes the list of them */
+	/* starter -> supervisor: the configuration file has changed; its settings come out of a descriptor */
+	IPC_CONFIG,
+	/* supervisor -> starter: the settings that children are started with from now on */
+	IPC_SETTINGS,
 	IPC_TYPES
 };
 
@@ -189,6 +194,9 @@ int ipc_send_relay_close(struct ipc_channel *channel, uint32_t listener);
 int ipc_send_spawn(
 	struct ipc_channel *channel, const struct ipc_spawn *spawn, const int *fds, size_t fd_count);
 int ipc_send_exited(struct ipc_channel *channel, const struct ipc_exited *exited);
+int ipc_send_config(struct ipc_channel *channel, int fd);
+/* text: lines of name=value, which this module does not look into. */
+int ipc_send_settings(struct ipc_channel *channel, const char *text);
 int ipc_send_files_get(struct ipc_channel *channel, uint32_t index);
 int ipc_send_file(struct ipc_channel *channel, const struct ipc_file *file, int fd); /* fd -1: none */
 int ipc_send_listener_state(struct ipc_channel *channel, const struct ipc_listener_state *state);
@@ -218,6 +226,8 @@ int ipc_decode_relay_backends(
 int ipc_decode_relay_close(const struct ipc_frame *frame, uint32_t *listener);
 int ipc_decode_spawn(const struct ipc_frame *frame, struct ipc_spawn *out);
 int ipc_decode_exited(const struct ipc_frame *frame, struct ipc_exited *out);
+int ipc_decode_config(const struct ipc_frame *frame);
+int ipc_decode_settings(const struct ipc_frame *frame, const char **text, struct ipc_storage *storage);
 int ipc_decode_files_get(const struct ipc_frame *frame, uint32_t *index);
 int ipc_decode_file(const struct ipc_frame *frame, struct ipc_file *out, struct ipc_storage *storage);
 int ipc_decode_listener_state(

@@ -133,6 +133,9 @@ void steering_free(struct steering *steering); /* kills a tool in flight; leaves
  * laptop, a bare namespace), so that the host itself can connect to it. */
 void steering_apply(struct steering *steering, const struct steering_rules *rules);
 
+/* Changes the periods of steering_options; what is in flight goes on. */
+void steering_set_periods(struct steering *steering, int min_sync_period_ms, int sync_period_ms);
+
 /* Asks for an audit as soon as the minimal period allows, for whoever has reason to doubt. */
 void steering_audit(struct steering *steering);
 

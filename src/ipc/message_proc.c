@@ -1,4 +1,5 @@
-/* Owns the messages of the starter: children to start, children that ended, files to open. */
+/* Owns the messages of the starter: children to start, children that ended, the
+ * configuration, files to open. */
 #include <errno.h>
 
 #include "ipc/cursor.h"
@@ -43,6 +44,37 @@ int ipc_decode_exited(const struct ipc_frame *frame, struct ipc_exited *out)
 	out->index = ipc_get_u32(&reader);
 	out->status = ipc_get_i32(&reader);
 	return ipc_reader_finish(&reader);
+}
+
+int ipc_send_config(struct ipc_channel *channel, int fd)
+{
+	struct ipc_writer writer = {0};
+
+	return ipc_writer_send(&writer, channel, IPC_CONFIG, &fd, 1);
+}
+
+int ipc_decode_config(const struct ipc_frame *frame)
+{
+	struct ipc_reader reader = ipc_reader_of(frame, IPC_CONFIG);
+
+	return ipc_reader_finish(&reader);
+}
+
+int ipc_send_settings(struct ipc_channel *channel, const char *text)
+{
+	struct ipc_writer writer = {0};
+
+	ipc_put_text(&writer, text, IPC_MAX_SETTINGS_BYTES);
+	return ipc_writer_send(&writer, channel, IPC_SETTINGS, NULL, 0);
+}
+
+int ipc_decode_settings(const struct ipc_frame *frame, const char **text, struct ipc_storage *storage)
+{
+	struct ipc_reader reader = ipc_reader_of(frame, IPC_SETTINGS);
+
+	storage->count = 0;
+	*text = ipc_get_text(&reader, IPC_MAX_SETTINGS_BYTES, storage);
+	return ipc_reader_finish_in(&reader, storage);
 }
 
 int ipc_send_files_get(struct ipc_channel *channel, uint32_t index)

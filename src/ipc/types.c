@@ -35,6 +35,8 @@ static const struct ipc_type_info type_infos[IPC_TYPES] = {
 			PLAN_MAX_PORTALS *UNCLAIMED_BYTES + 4 + PLAN_MAX_BACKENDS *BACKEND_SLOT_BYTES},
 	[IPC_FILE] = {"file", 0, 1, TEXT_BYTES(IPC_MAX_NAME_BYTES) + 4},
 	[IPC_CREDENTIAL_GET] = {"credential-get", 0, 0, TEXT_BYTES(IPC_MAX_NAME_BYTES)},
+	[IPC_CONFIG] = {"config", 1, 1, 0},
+	[IPC_SETTINGS] = {"settings", 0, 0, TEXT_BYTES(IPC_MAX_SETTINGS_BYTES)},
 };
 
 const struct ipc_type_info *ipc_type_info(unsigned type)

@@ -39,6 +39,7 @@ struct child {
 	int64_t delay_ms;
 	uint32_t starts;
 	bool running;
+	bool renewed; /* its end is wanted, and says nothing about it */
 };
 
 struct children {
@@ -142,6 +143,14 @@ static void child_exited(struct child *child, int status)
 
 	child->running = false;
 	link_close(&child->link);
+	if (child->renewed) {
+		child->renewed = false;
+		child->well_ms = clock_now_ms();
+		child->delay_ms = DELAY_FIRST_MS;
+		child_schedule(child);
+		children->handlers->gone(children->context, child->role, child->index, status);
+		return;
+	}
 	log_warning("a child ended", log_str("child", role_name(child->role)), log_int("index", child->index),
 		WIFSIGNALED(status) ? log_int("signal", WTERMSIG(status))
 				    : log_int("code", WEXITSTATUS(status)));
@@ -153,11 +162,25 @@ static void child_exited(struct child *child, int status)
 	children->handlers->gone(children->context, child->role, child->index, status);
 }
 
+static int take_config(struct children *children, struct ipc_frame *frame)
+{
+	int fd;
+
+	if (ipc_decode_config(frame) < 0)
+		return -EPROTO;
+	fd = frame->fds[0];
+	frame->fds[0] = -1;
+	children->handlers->config(children->context, fd);
+	return 0;
+}
+
 static int on_starter_frame(void *context, struct ipc_frame *frame)
 {
 	struct children *children = context;
 	struct ipc_exited exited;
 
+	if (frame->type == IPC_CONFIG)
+		return take_config(children, frame);
 	if (frame->type != IPC_EXITED || ipc_decode_exited(frame, &exited) < 0)
 		return -EPROTO;
 	if (exited.role == IPC_ROLE_CONTROL)
@@ -233,6 +256,23 @@ void children_start(struct children *children)
 	for (uint32_t i = 0; i < children->relay_count; i++)
 		event_active(children->relays[i].restart, EV_TIMEOUT, 0);
 	event_active(children->control.restart, EV_TIMEOUT, 0);
+}
+
+void children_take_settings(struct children *children, const struct settings *file)
+{
+	struct child *control = &children->control;
+	char *text;
+
+	if (!link_is_up(&children->starter))
+		return;
+	text = settings_to_text(file);
+	link_sent(&children->starter, ipc_send_settings(children->starter.channel, text));
+	free(text);
+	/* Control takes the end of its channel for the end of its work. */
+	if (control->running && link_is_up(&control->link)) {
+		control->renewed = true;
+		link_close(&control->link);
+	}
 }
 
 static bool child_is_well(const struct child *child, int64_t now_ms)

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "proc/link.h"
+#include "proc/settings.h"
 
 struct children;
 struct stats;
@@ -18,6 +19,8 @@ struct child_handlers {
 	int (*frame)(void *context, enum ipc_role role, uint32_t index, struct ipc_frame *frame);
 	/* It ended (status as of waitpid) and will be restarted. */
 	void (*gone)(void *context, enum ipc_role role, uint32_t index, int status);
+	/* The configuration file has changed: its settings can be read from fd, which is the callee's. */
+	void (*config)(void *context, int fd);
 	/* The starter ended: nothing can be started any more. */
 	void (*starter_gone)(void *context);
 };
@@ -32,6 +35,10 @@ void children_free(struct children *children);
 
 /* Starts control and all relays. */
 void children_start(struct children *children);
+
+/* From now on children are started with the settings of this configuration file; control is started anew at
+ * once. */
+void children_take_settings(struct children *children, const struct settings *file);
 
 /* Whether every child works: has run for a while without a break at some time in the last minute. One that
  * was killed and is started again counts as well; one that cannot be kept running does not, nor a relay that

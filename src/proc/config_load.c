@@ -23,6 +23,8 @@
 
 /* For the reader, which only reads one file. */
 #define READER_TIMEOUT_MS 30000
+/* What ends the settings that a reader sends. */
+#define TEXT_END ".\n"
 
 /* ---- parsing ---- */
 
@@ -148,10 +150,22 @@ static int reader_main(const struct options *line, int out_fd)
 	}
 	text = settings_to_text(&settings);
 	rc = write_all(out_fd, text, strlen(text));
+	if (rc == 0)
+		rc = write_all(out_fd, TEXT_END, strlen(TEXT_END));
 	free(text);
 	settings_fini(&settings);
 	close(fd);
 	return rc < 0;
+}
+
+bool config_text_is_whole(char *text)
+{
+	size_t length = strlen(text), end = strlen(TEXT_END);
+
+	if (length < end || strcmp(text + length - end, TEXT_END) != 0)
+		return false;
+	text[length - end] = '\0';
+	return true;
 }
 
 /* Everything that comes until the end, into fresh memory. NULL if it takes too long or is too much. */
@@ -188,29 +202,47 @@ static int wait_for_reader(pid_t pid, int fd, struct settings *out)
 		kill(pid, SIGKILL);
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
-	if (text && WIFEXITED(status) && WEXITSTATUS(status) == 0)
+	if (text && config_text_is_whole(text))
 		rc = settings_from_text(out, text);
-	else if (!WIFEXITED(status) || WEXITSTATUS(status) == 0)
+	if (rc < 0 && (!WIFEXITED(status) || WEXITSTATUS(status) == 0))
 		log_error("the configuration's reader failed");
 	free(text);
 	return rc;
 }
 
-int config_load(const struct options *line, struct settings *out)
+int config_reader_start(
+	const struct options *line, void (*in_child)(void *context), void *context, pid_t *pid)
 {
-	int pipes[2], rc;
-	pid_t pid;
+	int pipes[2], error;
 
 	if (pipe2(pipes, O_CLOEXEC) < 0)
 		return -errno;
-	pid = fork();
-	if (pid == 0) {
+	*pid = fork();
+	error = errno;
+	if (*pid == 0) {
 		close(pipes[0]);
+		if (in_child)
+			in_child(context);
 		_exit(reader_main(line, pipes[1]));
 	}
 	close(pipes[1]);
-	rc = pid < 0 ? -errno : wait_for_reader(pid, pipes[0], out);
+	if (*pid > 0)
+		return pipes[0];
 	close(pipes[0]);
+	return -error;
+}
+
+int config_load(const struct options *line, struct settings *out)
+{
+	pid_t pid;
+	int fd = config_reader_start(line, NULL, NULL, &pid), rc;
+
+	if (fd < 0) {
+		log_error("cannot read the configuration", log_errno("error", -fd));
+		return fd;
+	}
+	rc = wait_for_reader(pid, fd, out);
+	close(fd);
 	return rc;
 }
 
@@ -227,7 +259,9 @@ static const char *get_effective(void *context, const struct config_field *field
 		if (strcmp(effective->list[i].name, field->flag) == 0 && index-- == 0)
 			return effective->list[i].value;
 	}
-	return index == 0 ? field->standard : NULL;
+	if (index > 0)
+		return NULL;
+	return field->marks & CONFIG_NODE_ONLY && !options_is_node(options) ? "" : field->standard;
 }
 
 void config_print(const struct options *options, FILE *out)

@@ -2,7 +2,9 @@
 #ifndef PROC_CONFIG_LOAD_H
 #define PROC_CONFIG_LOAD_H
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <sys/types.h>
 
 #include "portald/source.h"
 #include "proc/options.h"
@@ -18,6 +20,16 @@ size_t config_parse(struct settings *out, const struct source_text *text,
 /* Opens line->config_path and has it parsed by a short-lived process without privilege, which logs what it
  * finds. Returns 0 and *out, which the caller frees, or a negative errno (logged). */
 int config_load(const struct options *line, struct settings *out);
+
+/* Forks a reader of line->config_path: a process that first calls in_child (NULL is fine) to let go of what
+ * is not a parser's, gives up all privilege, and sends settings through the descriptor that is returned, or
+ * logs why not. Returns it, which the caller closes, and *pid, which the caller waits for; or a negative
+ * errno. */
+int config_reader_start(
+	const struct options *line, void (*in_child)(void *context), void *context, pid_t *pid);
+
+/* Whether text, all that a reader has sent, is whole; cuts off what says so. */
+bool config_text_is_whole(char *text);
 
 /* Prints a finding to the log. */
 void config_log_finding(enum source_severity severity, const char *line);

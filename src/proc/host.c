@@ -31,7 +31,7 @@ void host_prepare(const struct options *options)
 {
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 
-	if (options->command != OPTIONS_DAEMON || options->steering == OPTIONS_STEERING_NONE)
+	if (!options_is_node(options))
 		return;
 	set_oom_score_adj(options->oom_score_adj);
 	conntrack_sysctls_apply(

@@ -17,6 +17,8 @@ src_proc_libproc_a_SOURCES = \
 	src/proc/config_fields.h \
 	src/proc/config_load.c \
 	src/proc/config_load.h \
+	src/proc/config_watch.c \
+	src/proc/config_watch.h \
 	src/proc/confine.c \
 	src/proc/confine.h \
 	src/proc/conntrack_sysctls.c \
@@ -62,12 +64,16 @@ src_proc_libproc_a_SOURCES = \
 	src/proc/records.h \
 	src/proc/report.c \
 	src/proc/report.h \
+	src/proc/reload.c \
+	src/proc/reload.h \
 	src/proc/settings.c \
 	src/proc/settings.h \
 	src/proc/show.c \
 	src/proc/show.h \
 	src/proc/slots.c \
 	src/proc/slots.h \
+	src/proc/staged.c \
+	src/proc/staged.h \
 	src/proc/starter.c \
 	src/proc/starter.h \
 	src/proc/status.c \

@@ -165,7 +165,9 @@ static bool flag_stays(const struct settings *file, const char *name)
 
 static bool field_stays(const struct settings *line, const char *name)
 {
-	return !(config_field_of_flag(name)->marks & CONFIG_LINE_WINS) || !settings_get(line, name);
+	const struct config_field *field = config_field_of_flag(name);
+
+	return !field || !(field->marks & CONFIG_LINE_WINS) || !settings_get(line, name);
 }
 
 /* Applies what was given: to options that are as options_init() left them. */
@@ -262,6 +264,11 @@ struct plan_facts options_facts(const struct options *options)
 		.defaults = options->defaults,
 		.source_ranges_on_node_ports = options->source_ranges_on_node_ports,
 	};
+}
+
+bool options_is_node(const struct options *options)
+{
+	return options->command == OPTIONS_DAEMON && options->steering != OPTIONS_STEERING_NONE;
 }
 
 struct addr options_bind_addr(const struct options *options, enum addr_family family)

@@ -132,6 +132,9 @@ void options_fini(struct options *options);
 /* The defaults, before anything is given. The caller frees them with options_fini(). */
 void options_init(struct options *options);
 
+/* True for a daemon with rules: only that changes the host, and serves what nobody has asked for. */
+bool options_is_node(const struct options *options);
+
 /* Where the listeners of a family bind: --bind-address if it is of that family; else loopback with
  * --steering=none, and "any" without. */
 struct addr options_bind_addr(const struct options *options, enum addr_family family);

@@ -34,6 +34,11 @@ struct ports *ports_new(struct table *table, const struct options *options, bool
 	return ports;
 }
 
+void ports_set_options(struct ports *ports, const struct options *options)
+{
+	ports->options = options;
+}
+
 void ports_free(struct ports *ports)
 {
 	if (!ports)

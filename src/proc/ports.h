@@ -17,6 +17,9 @@ struct ports;
 /* direct: they are bound. The events are copied. */
 struct ports *ports_new(struct table *table, const struct options *options, bool direct,
 	const struct claims_listener *listener, const struct bindings_events *events);
+
+/* Other options (borrowed) from now on; ports_update() finds what they change. */
+void ports_set_options(struct ports *ports, const struct options *options);
 void ports_free(struct ports *ports); /* NULL is fine */
 
 /* Looks at the node's addresses, and claims or binds what the table's listeners need. Returns true if the

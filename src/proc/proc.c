@@ -192,7 +192,7 @@ static int find_user(const struct options *options, struct confine_user *user)
 	return rc;
 }
 
-static int proc_daemon(const struct options *options, const struct title *title)
+static int proc_daemon(const struct options *options, const struct title *title, struct config_stamp config)
 {
 	struct starter_setup setup = {
 		.options = options,
@@ -200,6 +200,7 @@ static int proc_daemon(const struct options *options, const struct title *title)
 		.access_log = {.read_fd = -1, .write_fd = -1},
 		.inotify_fd = -1,
 		.status_fd = -1,
+		.config = config,
 		.stdin_fd = -1,
 	};
 	struct notify_target notify;
@@ -251,7 +252,7 @@ static int proc_write_config(const struct options *options)
 	return config_write(options) < 0 ? 1 : 0;
 }
 
-static int run_command(const struct options *options, const struct title *title)
+static int run_command(const struct options *options, const struct title *title, struct config_stamp config)
 {
 	if (options->command <= OPTIONS_PLAN && options->write_config_to)
 		return proc_write_config(options);
@@ -271,7 +272,7 @@ static int run_command(const struct options *options, const struct title *title)
 	case OPTIONS_CLEANUP:
 		return proc_cleanup(options);
 	default:
-		return proc_daemon(options, title);
+		return proc_daemon(options, title, config);
 	}
 }
 
@@ -297,6 +298,7 @@ static int read_config(struct options *options)
 
 int proc_main(int argc, char **argv)
 {
+	struct config_stamp config;
 	struct options options;
 	struct title title;
 	int exit_code;
@@ -305,9 +307,11 @@ int proc_main(int argc, char **argv)
 		return 1;
 	if (options_parse(&options, argc, argv, stderr) < 0)
 		return 2;
+	/* Before the file is read: what is written later is noticed. */
+	config = config_stamp_of(options.config_path);
 	exit_code = read_config(&options);
 	if (exit_code == 0)
-		exit_code = run_command(&options, &title);
+		exit_code = run_command(&options, &title, config);
 	options_fini(&options);
 	return exit_code;
 }

@@ -6,6 +6,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "portald/ipc.h"
+
 struct setting {
 	char *name;  /* of the flag, without dashes */
 	char *value; /* never NULL: a switch alone is "true" */
@@ -36,7 +38,7 @@ void settings_copy(struct settings *to, const struct settings *from);
 void settings_copy_named(struct settings *to, const struct settings *from, const char *name);
 
 /* The most bytes of settings as text. */
-#define SETTINGS_MAX_TEXT_BYTES ((size_t)60000)
+#define SETTINGS_MAX_TEXT_BYTES ((size_t)IPC_MAX_SETTINGS_BYTES)
 
 /* As text, in fresh memory: a line "name=value" for each. No value may have a line break. And back: returns 0
  * and *out, which the caller frees, or -EINVAL. */

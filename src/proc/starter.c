@@ -1,6 +1,7 @@
 /* The starter: a small process with a blocking loop and no loop library. It forks control and relays when
  * the supervisor asks (SPAWN), tells it of their end (EXITED), and opens manifests and credential files for
- * control, which has no privilege (FILES_GET, CREDENTIAL_GET).
+ * control, which has no privilege (FILES_GET, CREDENTIAL_GET). It looks after the configuration file, and has
+ * a child read it when it has changed (CONFIG).
  *
  * It exists because of `portald run`: there the supervisor lives in a network namespace of its own, and a
  * process that has entered one cannot put a child back outside. The starter stays outside. It never sees
@@ -27,11 +28,16 @@
 #include "portald/log.h"
 #include "portald/relay.h"
 #include "portald/stats.h"
+#include "proc/config_load.h"
+#include "proc/config_watch.h"
 #include "proc/control.h"
 #include "proc/permits.h"
+#include "proc/reload.h"
 
 /* How long children may take to end after the supervisor is gone. */
 #define LINGER_MS 2000
+/* How often the access log and the configuration file are looked after. */
+#define TICK_MS (ACCESS_LOG_TICK_MS < CONFIG_WATCH_MS ? ACCESS_LOG_TICK_MS : CONFIG_WATCH_MS)
 
 struct child {
 	pid_t pid; /* 0: not running */
@@ -41,6 +47,10 @@ struct child {
 
 struct starter {
 	const struct starter_setup *setup;
+	const struct options *options; /* in force: setup's, or renewed */
+	struct options *renewed;       /* NULL: no changed configuration was taken up */
+	struct config_watch config;
+	int64_t next_look_ms;
 	struct ipc_channel *supervisor;
 	struct ipc_channel *control; /* requests for files; NULL while control is down */
 	int signal_fd;
@@ -81,7 +91,7 @@ static void watch_path(const struct starter *starter, const char *path)
 
 static int answer_files(struct starter *starter, uint32_t index)
 {
-	const struct options *options = starter->setup->options;
+	const struct options *options = starter->options;
 	int rc;
 
 	if (index >= options->manifest_count)
@@ -150,7 +160,7 @@ static int relay_main(const struct starter *starter, const struct birth *birth)
 	struct relay_options options = {
 		.index = birth->index,
 		.confine = confine_relay_seccomp,
-		.udp_max_flows = starter->setup->options->udp_max_flows,
+		.udp_max_flows = starter->options->udp_max_flows,
 		.access_log = access_log_is_on(&starter->access_log),
 		.access_fd = starter->access_log.write_fd,
 	};
@@ -169,7 +179,7 @@ static int relay_main(const struct starter *starter, const struct birth *birth)
 static int control_main(const struct starter *starter, const struct birth *birth)
 {
 	struct control_setup setup = {
-		.options = starter->setup->options,
+		.options = starter->options,
 		.channel_fd = birth->channel_fd,
 		.files_fd = birth->files_fd,
 		.inotify_fd = starter->setup->inotify_fd,
@@ -207,7 +217,7 @@ static void writer_main(struct starter *starter, int file_fd)
 		starter->access_log.write_fd};
 
 	title_set(setup->title, "access log");
-	log_init("access-log", setup->options->log_format, setup->options->verbosity);
+	log_init("access-log", starter->options->log_format, starter->options->verbosity);
 	ipc_channel_free(starter->supervisor);
 	ipc_channel_free(starter->control);
 	for (size_t i = 0; i < sizeof(unused) / sizeof(unused[0]); i++) {
@@ -249,7 +259,7 @@ static void child_main(struct starter *starter, const struct birth *birth)
 		snprintf(role, sizeof(role), "control");
 		title_set(setup->title, "control");
 	}
-	log_init(role, setup->options->log_format, setup->options->verbosity);
+	log_init(role, starter->options->log_format, starter->options->verbosity);
 	ipc_channel_free(starter->supervisor);
 	ipc_channel_free(starter->control);
 	close(starter->signal_fd);
@@ -320,11 +330,29 @@ static void spawn_control(struct starter *starter, struct birth *birth)
 	close(pair[1]);
 }
 
+/* Children that are born from now on have the new settings. */
+static int take_settings(struct starter *starter, const struct ipc_frame *frame)
+{
+	struct ipc_storage storage;
+	const char *text;
+
+	if (ipc_decode_settings(frame, &text, &storage) < 0)
+		return -EPROTO;
+	if (reload_replace(&starter->renewed, starter->options, text) == 0) {
+		starter->options = starter->renewed;
+		log_init("starter", starter->options->log_format, starter->options->verbosity);
+	}
+	ipc_storage_free(&storage);
+	return 0;
+}
+
 static int supervisor_frame(struct starter *starter, struct ipc_frame *frame)
 {
 	struct birth birth;
 	struct ipc_spawn request;
 
+	if (frame->type == IPC_SETTINGS)
+		return take_settings(starter, frame);
 	if (frame->type != IPC_SPAWN || ipc_decode_spawn(frame, &request) < 0 || frame->fd_count != 2)
 		return -EPROTO;
 	birth = (struct birth){
@@ -343,6 +371,39 @@ static int supervisor_frame(struct starter *starter, struct ipc_frame *frame)
 	close(birth.channel_fd);
 	close(birth.stats_fd);
 	return 0;
+}
+
+/* In the new child. The daemon's channels and files are not a parser's. */
+static void become_reader(void *context)
+{
+	struct starter *starter = context;
+	const int unused[] = {starter->signal_fd, starter->setup->stdin_fd, starter->setup->inotify_fd,
+		starter->setup->status_fd};
+	sigset_t none;
+
+	title_set(starter->setup->title, "config");
+	ipc_channel_free(starter->supervisor);
+	ipc_channel_free(starter->control);
+	access_log_close(&starter->access_log);
+	for (size_t i = 0; i < sizeof(unused) / sizeof(unused[0]); i++) {
+		if (unused[i] >= 0)
+			close(unused[i]);
+	}
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* Has the configuration file read by a child, whose settings go to the supervisor. */
+static void read_config(struct starter *starter)
+{
+	pid_t pid;
+	int fd = config_reader_start(starter->options, become_reader, starter, &pid);
+	int rc = fd < 0 ? fd : ipc_send_config(starter->supervisor, fd);
+
+	if (rc < 0)
+		log_error("cannot read the configuration", log_errno("error", -rc));
+	if (fd >= 0)
+		close(fd);
 }
 
 /* Returns false when no child is left. */
@@ -404,9 +465,21 @@ static void serve_control(struct starter *starter)
 	}
 }
 
+/* Not oftener than asked for, however busy the channels are: the looks must lie apart. */
+static void watch_config(struct starter *starter)
+{
+	int64_t now_ms = clock_now_ms();
+
+	if (!starter->config.path || now_ms < starter->next_look_ms)
+		return;
+	starter->next_look_ms = now_ms + CONFIG_WATCH_MS;
+	if (config_watch_changed(&starter->config))
+		read_config(starter);
+}
+
 static void starter_loop(struct starter *starter)
 {
-	int tick_ms = access_log_is_on(&starter->access_log) ? ACCESS_LOG_TICK_MS : -1;
+	bool ticks = access_log_is_on(&starter->access_log) || starter->config.path;
 
 	for (;;) {
 		struct pollfd fds[] = {
@@ -416,8 +489,9 @@ static void starter_loop(struct starter *starter)
 		};
 
 		look_after_access_log(starter);
-		if (poll(fds, 3, tick_ms) < 0 && errno != EINTR)
+		if (poll(fds, 3, ticks ? TICK_MS : -1) < 0 && errno != EINTR)
 			return;
+		watch_config(starter);
 		if (fds[2].revents)
 			reap(starter);
 		if (fds[1].revents && starter->control)
@@ -458,7 +532,11 @@ static void await_children(struct starter *starter)
 
 int starter_run(const struct starter_setup *setup, int channel_fd)
 {
-	struct starter starter = {.setup = setup, .access_log = setup->access_log};
+	struct starter starter = {
+		.setup = setup,
+		.options = setup->options,
+		.access_log = setup->access_log,
+	};
 	sigset_t mask;
 
 	log_init("starter", setup->options->log_format, setup->options->verbosity);
@@ -480,10 +558,12 @@ int starter_run(const struct starter_setup *setup, int channel_fd)
 	/* Manifests need no credentials. */
 	if (setup->options->manifest_count > 0)
 		permits_close(&starter.permits);
+	config_watch_init(&starter.config, setup->options->config_path, setup->config);
 	starter_loop(&starter);
 	ipc_channel_free(starter.supervisor);
 	starter.supervisor = NULL;
 	await_children(&starter);
 	permits_fini(&starter.permits);
+	reload_drop(&starter.renewed);
 	return 0;
 }

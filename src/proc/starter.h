@@ -3,6 +3,7 @@
 #define PROC_STARTER_H
 
 #include "proc/access_log.h"
+#include "proc/config_watch.h"
 #include "proc/confine.h"
 #include "proc/options.h"
 #include "proc/title.h"
@@ -13,8 +14,9 @@ struct starter_setup {
 	struct confine_user user; /* whom the children run as */
 	int inotify_fd;           /* watches are added here; -1: none, control polls */
 	struct access_log access_log;
-	int status_fd; /* the status socket, for control; -1: none */
-	int stdin_fd;  /* what came by standard input; -1: nothing was asked for */
+	int status_fd;              /* the status socket, for control; -1: none */
+	int stdin_fd;               /* what came by standard input; -1: nothing was asked for */
+	struct config_stamp config; /* the configuration file as it was read */
 };
 
 /* Runs until the supervisor's end of channel_fd closes; then waits for the children (they end when their

@@ -24,6 +24,8 @@
 #include "proc/notify.h"
 #include "proc/ports.h"
 #include "proc/records.h"
+#include "proc/reload.h"
+#include "proc/staged.h"
 #include "proc/table.h"
 #include "proc/tell.h"
 #include "proc/vitals.h"
@@ -33,15 +35,10 @@
 /* Listeners that could not be opened, and ports that could not be claimed, are tried again this often. */
 #define REOPEN_MS 2000
 
-/* One step of a sync in the making. */
-struct staged {
-	struct plan_listener *put; /* or NULL: del */
-	char *del;
-};
-
 struct supervisor {
 	const struct supervisor_setup *setup;
-	const struct options *options;
+	const struct options *options; /* in force: setup's, or reload's */
+	struct reload *reload;
 	struct event_base *base;
 	struct event *signals[4];
 	struct event *reopen;
@@ -56,8 +53,7 @@ struct supervisor {
 	struct vitals *vitals;
 	bool syncing; /* between SYNC_BEGIN and SYNC_END */
 	struct ipc_sync sync;
-	struct staged *staged;
-	size_t staged_count, staged_capacity;
+	struct staged_list staged;
 	uint64_t applied;  /* the generation that was given to steering last */
 	size_t missing;    /* listeners that could not be opened */
 	bool ready;        /* a plan has been in force */
@@ -251,19 +247,8 @@ static void on_addresses_changed(void *context)
 
 static void discard_staged(struct supervisor *supervisor)
 {
-	for (size_t i = 0; i < supervisor->staged_count; i++) {
-		plan_listener_free(supervisor->staged[i].put);
-		free(supervisor->staged[i].del);
-	}
-	supervisor->staged_count = 0;
+	staged_clear(&supervisor->staged);
 	supervisor->syncing = false;
-}
-
-static void stage(struct supervisor *supervisor, struct staged staged)
-{
-	supervisor->staged = mem_grow(
-		supervisor->staged, supervisor->staged_count, &supervisor->staged_capacity, sizeof(staged));
-	supervisor->staged[supervisor->staged_count++] = staged;
 }
 
 /* Returns true if rules may have to change. */
@@ -294,8 +279,8 @@ static void apply_sync(struct supervisor *supervisor)
 
 	if (supervisor->sync.full)
 		table_unmark_all(supervisor->table);
-	for (size_t i = 0; i < supervisor->staged_count; i++)
-		changed |= apply_staged(supervisor, &supervisor->staged[i]);
+	for (size_t i = 0; i < supervisor->staged.count; i++)
+		changed |= apply_staged(supervisor, &supervisor->staged.steps[i]);
 	if (supervisor->sync.full)
 		changed |= table_retire_unkept(supervisor->table) > 0;
 	supervisor->applied = supervisor->sync.generation;
@@ -327,38 +312,6 @@ static int take_sync(struct supervisor *supervisor, const struct ipc_frame *fram
 	return 0;
 }
 
-static int take_put(struct supervisor *supervisor, const struct ipc_frame *frame)
-{
-	struct plan_listener *record;
-	int rc = ipc_decode_listener_put(frame, &record);
-
-	if (rc < 0 || !supervisor->syncing) {
-		if (rc == 0)
-			plan_listener_free(record);
-		return -EPROTO;
-	}
-	rc = records_check(record, supervisor->options);
-	if (rc < 0) {
-		log_error("a listener is out of bounds", log_str("service", record->key));
-		plan_listener_free(record);
-		return rc;
-	}
-	stage(supervisor, (struct staged){.put = record});
-	return 0;
-}
-
-static int take_del(struct supervisor *supervisor, const struct ipc_frame *frame)
-{
-	struct ipc_storage storage = {.count = 0};
-	const char *id;
-
-	if (!supervisor->syncing || ipc_decode_listener_del(frame, &id, &storage) < 0)
-		return -EPROTO;
-	stage(supervisor, (struct staged){.del = mem_strdup(id)});
-	ipc_storage_free(&storage);
-	return 0;
-}
-
 static int on_child_frame(void *context, enum ipc_role role, uint32_t index, struct ipc_frame *frame)
 {
 	struct supervisor *supervisor = context;
@@ -372,9 +325,10 @@ static int on_child_frame(void *context, enum ipc_role role, uint32_t index, str
 	case IPC_SYNC_END:
 		return take_sync(supervisor, frame);
 	case IPC_LISTENER_PUT:
-		return take_put(supervisor, frame);
+		return supervisor->syncing ? staged_take_put(&supervisor->staged, frame, supervisor->options)
+					   : -EPROTO;
 	case IPC_LISTENER_DEL:
-		return take_del(supervisor, frame);
+		return supervisor->syncing ? staged_take_del(&supervisor->staged, frame) : -EPROTO;
 	default:
 		return -EPROTO;
 	}
@@ -407,6 +361,28 @@ static void on_child_gone(void *context, enum ipc_role role, uint32_t index, int
 		supervisor_stop(supervisor, 1);
 }
 
+static void on_config(void *context, int fd)
+{
+	struct supervisor *supervisor = context;
+
+	reload_start(supervisor->reload, fd);
+}
+
+/* Control starts anew and sends its plan: what the options change of it is found as a difference. */
+static void on_reloaded(void *context, const struct options *fresh)
+{
+	struct supervisor *supervisor = context;
+
+	supervisor->options = fresh;
+	ports_set_options(supervisor->ports, fresh);
+	if (supervisor->steering)
+		steering_set_periods(
+			supervisor->steering, (int)fresh->min_sync_period_ms, (int)fresh->sync_period_ms);
+	children_take_settings(supervisor->children, &fresh->file);
+	if (retry(supervisor))
+		apply_rules(supervisor);
+}
+
 static void on_starter_gone(void *context)
 {
 	supervisor_stop(context, 1);
@@ -416,6 +392,7 @@ static const struct child_handlers child_handlers = {
 	.up = on_child_up,
 	.frame = on_child_frame,
 	.gone = on_child_gone,
+	.config = on_config,
 	.starter_gone = on_starter_gone,
 };
 
@@ -536,6 +513,7 @@ static int supervisor_open(struct supervisor *supervisor)
 	supervisor->notify = notify_new(
 		supervisor->base, supervisor->setup->notify, children_are_well, supervisor->children);
 	supervisor->vitals = vitals_new(supervisor->base, supervisor->stats);
+	supervisor->reload = reload_new(supervisor->base, supervisor->options, on_reloaded, supervisor);
 	supervisor->reopen = event_new(supervisor->base, -1, 0, on_reopen, supervisor);
 	add_signal(supervisor, 0, SIGTERM, on_terminate);
 	add_signal(supervisor, 1, SIGINT, on_terminate);
@@ -563,8 +541,8 @@ static void supervisor_close(struct supervisor *supervisor)
 	addresses_watch_free(supervisor->watch);
 	notify_free(supervisor->notify);
 	vitals_free(supervisor->vitals);
-	discard_staged(supervisor);
-	free(supervisor->staged);
+	staged_fini(&supervisor->staged);
+	reload_free(supervisor->reload);
 	if (supervisor->reopen)
 		event_free(supervisor->reopen);
 	for (size_t i = 0; i < sizeof(supervisor->signals) / sizeof(supervisor->signals[0]); i++) {

@@ -9,6 +9,12 @@ void pace_init(struct pace *pace, int64_t period_ms)
 	*pace = (struct pace){.period_ms = period_ms, .next_pause_ms = FIRST_PAUSE_MS};
 }
 
+void pace_set_period(struct pace *pace, int64_t period_ms)
+{
+	pace->period_ms = period_ms;
+	pace->credit_ms = 0;
+}
+
 int64_t pace_delay_ms(const struct pace *pace, int64_t now_ms)
 {
 	/* One pass may begin ahead of its time: whoever writes the manifests of a Service one after the other

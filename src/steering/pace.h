@@ -13,6 +13,9 @@ struct pace {
 
 void pace_init(struct pace *pace, int64_t period_ms);
 
+/* Another period; what was used up under the last one is forgotten. */
+void pace_set_period(struct pace *pace, int64_t period_ms);
+
 /* How long to wait from now on, in ms; 0: begin. */
 int64_t pace_delay_ms(const struct pace *pace, int64_t now_ms);
 

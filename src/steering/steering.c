@@ -139,6 +139,15 @@ static void schedule_audit(struct steering *steering)
 		start_after(steering->audit_event, steering->options.sync_period_ms);
 }
 
+void steering_set_periods(struct steering *steering, int min_sync_period_ms, int sync_period_ms)
+{
+	steering->options.min_sync_period_ms = min_sync_period_ms;
+	steering->options.sync_period_ms = sync_period_ms;
+	pace_set_period(&steering->pace, min_sync_period_ms);
+	evtimer_del(steering->audit_event);
+	schedule_audit(steering);
+}
+
 void steering_audit(struct steering *steering)
 {
 	steering->audit_due = steering->wanted != NULL;

@@ -44,6 +44,7 @@ static void decode_plain(const struct ipc_frame *frame)
 		must(exited.role <= IPC_ROLE_RELAY);
 	ipc_decode_relay_close(frame, &number);
 	ipc_decode_files_get(frame, &number);
+	ipc_decode_config(frame);
 }
 
 static void decode_stored(const struct ipc_frame *frame)
@@ -53,7 +54,7 @@ static void decode_stored(const struct ipc_frame *frame)
 	struct ipc_listener_state state;
 	struct ipc_storage storage;
 	struct ipc_file file;
-	const char *key;
+	const char *key, *text;
 
 	if (ipc_decode_listener_del(frame, &key, &storage) == 0)
 		must(strlen(key) > 0);
@@ -79,6 +80,9 @@ static void decode_stored(const struct ipc_frame *frame)
 		for (size_t i = 0; i < state.backend_count; i++)
 			addr_is_any(&state.backends[i].at.addr);
 	}
+	ipc_storage_free(&storage);
+	if (ipc_decode_settings(frame, &text, &storage) == 0)
+		must(strlen(text) <= IPC_MAX_SETTINGS_BYTES);
 	ipc_storage_free(&storage);
 	if (ipc_decode_file(frame, &file, &storage) == 0)
 		must(strlen(file.name) <= IPC_MAX_NAME_BYTES && file.error <= 0);

@@ -143,6 +143,16 @@ static int send_credential_get(struct ipc_channel *channel)
 	return ipc_send_credential_get(channel, "/etc/kubernetes/kubelet.conf");
 }
 
+static int send_config(struct ipc_channel *channel)
+{
+	return ipc_send_config(channel, STDIN_FILENO);
+}
+
+static int send_settings(struct ipc_channel *channel)
+{
+	return ipc_send_settings(channel, "scheduler=lc\nzone=a=b\n");
+}
+
 struct seed {
 	const char *name;
 	int (*send)(struct ipc_channel *channel);
@@ -165,6 +175,8 @@ static const struct seed seeds[] = {
 	{"file-end", send_file_end},
 	{"listener-state", send_listener_state},
 	{"credential-get", send_credential_get},
+	{"config", send_config},
+	{"settings", send_settings},
 };
 #define SEEDS (sizeof(seeds) / sizeof(seeds[0]))
 

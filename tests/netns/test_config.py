@@ -4,6 +4,7 @@ from pathlib import Path
 
 import peers
 import pytest
+import wait
 
 SERVICE = "10.96.0.10:80"
 KUBE_PROXY = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n"
@@ -127,3 +128,86 @@ def test_all_processes_have_the_oom_score(lab, web, portald):
     scores = {Path(f"/proc/{process.pid}/oom_score_adj").read_text(encoding="ascii").strip()
               for process in running.family()}
     assert scores == {"123"}
+
+
+# ---- a file that changes ----
+
+TAKEN = 'msg="the changed configuration is taken up"'
+
+
+@pytest.fixture
+def configured(lab, web, portald, config):
+    """A daemon with an empty configuration, in front of `web`."""
+    path = config(KUBE_PROXY)
+    return portald(f"--config={path}", "--relays=1")
+
+
+def change(running, config, text):
+    """Changes the file and waits until control, started anew with it, has its plan in force."""
+    since = len(running.log())
+    config(text)
+    taken = running.wait_log(TAKEN + ".*", since).group(0)
+    running.wait_log(r'role=supervisor .*msg="plan in force"', since + running.log()[since:].index(taken))
+    return taken
+
+
+def test_changed_file_is_taken_up_without_dropping_a_connection(lab, serve, manifests, portald, config):
+    serve(lab.pods[0], "10.1.0.11:8080", peers.echo)
+    manifests.web(["10.1.0.11"])
+    running = portald(f"--config={config(KUBE_PROXY)}")
+    with lab.client.connect(SERVICE) as connection:
+        peers.ping(connection)
+        change(running, config, KUBE_PROXY + "udpIdleTimeout: 7s\n" + PORTALD + "scheduler: lc\n")
+        peers.ping(connection)
+        with lab.client.connect(SERVICE) as second:
+            peers.ping(second)
+
+
+def test_node_ports_follow_a_change_of_their_addresses(lab, configured, config):
+    node = lab.node.address
+    assert peers.outcome(lab.client, f"{node}:30080") == "answered"
+    change(configured, config, KUBE_PROXY + "nodePortAddresses: [192.0.2.0/24]\n")
+    wait.until(lambda: peers.outcome(lab.client, f"{node}:30080") == "refused", 15, "the nodePort to close")
+    change(configured, config, KUBE_PROXY)
+    wait.until(lambda: peers.outcome(lab.client, f"{node}:30080") == "answered", 15, "the nodePort to open")
+
+
+@pytest.mark.parametrize("text", [KUBE_PROXY + "mode: ipvs\n", KUBE_PROXY + "conntrack: [\n",
+                                  KUBE_PROXY + PORTALD + "steering: none\nscheduler: 3\n", ""])
+def test_mistake_in_a_changed_file_keeps_the_last_good_state(lab, configured, config, text):
+    control = configured.roles()["control"]
+    config(text)
+    configured.wait_log('msg="the changed configuration is not taken')
+    assert "config.yaml:" in configured.log()
+    assert peers.fetch(lab.client, SERVICE)
+    assert configured.roles()["control"] == control
+    change(configured, config, KUBE_PROXY + "udpIdleTimeout: 3s\n")
+
+
+def test_what_takes_a_new_start_is_named_and_stays(lab, configured, config):
+    relays = configured.relays()
+    taken = change(configured, config, KUBE_PROXY + "bindAddress: 10.1.0.1\noomScoreAdj: 5\n" + PORTALD +
+                   "relays: 2\nzone: west\n")
+    assert '"--zone"' in taken or "flags=--zone" in taken
+    fixed = configured.wait_log(".*needs a new start.*").group(0)
+    for flag in ("--bind-address", "--oom-score-adj", "--relays"):
+        assert flag in fixed
+    assert "--zone" not in fixed
+    assert configured.relays() == relays
+    assert peers.fetch(lab.client, SERVICE)
+
+
+def test_volume_of_a_config_map_shows_its_changes(lab, web, portald, workdir):
+    """The name stays a link into a link, which is replaced."""
+    def publish(name, text):
+        (volume / name).mkdir()
+        (volume / name / "config.conf").write_text(text, encoding="utf-8")
+        (volume / "..fresh").symlink_to(name)
+        (volume / "..fresh").rename(volume / "..data")
+    volume = Path(workdir) / "volume"
+    volume.mkdir()
+    publish("..1", KUBE_PROXY)
+    (volume / "config.conf").symlink_to("..data/config.conf")
+    running = portald(f"--config={volume}/config.conf")
+    publish("..2", KUBE_PROXY + "udpIdleTimeout: 3s\n")
+    assert "--udp-timeout" in running.wait_log(TAKEN + ".*").group(0)

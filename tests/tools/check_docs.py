@@ -10,6 +10,7 @@ SRCDIR = os.environ.get("srcdir", ".")
 PORTALD = os.environ.get("PORTALD", os.path.join(os.environ.get("top_builddir", "."), "portald"))
 PAGE = "doc/portald.8"
 FIELDS = "src/proc/config_fields.c"
+IGNORED = "src/proc/flags_ignored.c"
 REFERENCE = "doc/portald.yaml.5"
 DOCUMENTS = ["README.md", "doc/ARCHITECTURE.md", "doc/HACKING.md", "doc/THREATS.md", "NEWS"]
 COMMANDS = ["run", "plan", "cleanup"]
@@ -42,19 +43,29 @@ def flags_of_page(text):
 
 
 def fields_of_table():
-    """path -> flag, or None for a field without effect."""
-    rows = re.findall(r'\{"([A-Za-z.]+)", CONFIG_\w+,\s+(?:"([a-z0-9-]+)"|NULL)', read(FIELDS))
-    return {path: flag or None for path, flag in rows}
+    """path -> (flag, whether a change takes a new start); flag is None for a field without effect."""
+    ignored = set(re.findall(r'\{"([a-z0-9-]+)"', read(IGNORED)))
+    rows = re.findall(r'\{"([A-Za-z.]+)", CONFIG_\w+,\s+(?:"([a-z0-9-]+)"|NULL),\s+(?:"[^"]*"|NULL),\s+([^,]+),',
+                      read(FIELDS))
+    return {path: (flag or None, bool(flag) and flag not in ignored and "LIVE" not in marks)
+            for path, flag, marks in rows}
 
 
 def fields_of_reference():
-    """path -> flag, as `.It Cm conntrack.min Pq Fl -conntrack-min` and `.It Cm winkernel` head items."""
+    """The same, as `.It Cm conntrack.min Pq Fl -conntrack-min No , at start` and `.It Cm winkernel` head items."""
     fields = {}
     for line in read(REFERENCE).split("\n"):
         if line.startswith(".It "):
-            for path, flag in re.findall(r"Cm ([A-Za-z.]+)(?: Pq Fl -([a-z0-9-]+))?", line):
-                fields[path] = flag or None
+            for path, flag, start in re.findall(
+                    r"Cm ([A-Za-z.]+)(?: Pq Fl -([a-z0-9-]+))?( No , at start)?", line):
+                fields[path] = (flag or None, bool(start))
     return fields
+
+
+def field_text(field):
+    if not field:
+        return "nothing"
+    return f"--{field[0]}{', at start' if field[1] else ''}" if field[0] else "no flag"
 
 
 def field_findings(in_help):
@@ -62,10 +73,10 @@ def field_findings(in_help):
     if not table or not reference:
         yield f"no fields found: {FIELDS} or {REFERENCE} has changed its form"
     for path in sorted(set(table) | set(reference)):
-        if table.get(path, "") != reference.get(path, ""):
-            yield (f"the field {path}: {FIELDS} has {table.get(path, 'nothing')}, "
-                   f"{REFERENCE} has {reference.get(path, 'nothing')}")
-    for path, flag in sorted(table.items()):
+        if table.get(path) != reference.get(path):
+            yield (f"the field {path}: {FIELDS} has {field_text(table.get(path))}, "
+                   f"{REFERENCE} has {field_text(reference.get(path))}")
+    for path, (flag, _) in sorted(table.items()):
         if flag and f"--{flag}" not in in_help:
             yield f"the field {path} stands for --{flag}, which is not in --help"
 

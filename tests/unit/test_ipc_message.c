@@ -302,6 +302,33 @@ static void test_exited_round_trip(void **state)
 	assert_true(out.role == IPC_ROLE_CONTROL && out.index == 0 && out.status == -2);
 }
 
+static void test_config_round_trip(void **state)
+{
+	struct fixture *f = *state;
+	const struct ipc_frame *frame = pass(f, ipc_send_config(f->from, STDIN_FILENO), IPC_CONFIG);
+
+	assert_int_equal(frame->fd_count, 1);
+	assert_int_equal(ipc_decode_config(frame), 0);
+}
+
+static void test_settings_round_trip(void **state)
+{
+	struct fixture *f = *state;
+	char *most = calloc(1, IPC_MAX_SETTINGS_BYTES + 2);
+	struct ipc_storage storage;
+	const char *text;
+
+	memset(most, 'x', IPC_MAX_SETTINGS_BYTES);
+	assert_int_equal(
+		ipc_decode_settings(pass(f, ipc_send_settings(f->from, most), IPC_SETTINGS), &text, &storage),
+		0);
+	assert_string_equal(text, most);
+	ipc_storage_free(&storage);
+	most[IPC_MAX_SETTINGS_BYTES] = 'x';
+	assert_int_equal(ipc_send_settings(f->from, most), -EINVAL);
+	free(most);
+}
+
 static void test_files_get_round_trip(void **state)
 {
 	struct fixture *f = *state;
@@ -428,6 +455,12 @@ static int decode(const struct ipc_frame *frame)
 	case IPC_EXITED:
 		rc = ipc_decode_exited(frame, &out.exited);
 		break;
+	case IPC_CONFIG:
+		rc = ipc_decode_config(frame);
+		break;
+	case IPC_SETTINGS:
+		rc = ipc_decode_settings(frame, &out.key, &storage);
+		break;
 	case IPC_FILES_GET:
 		rc = ipc_decode_files_get(frame, &out.number);
 		break;
@@ -483,6 +516,8 @@ static const struct sample samples[] = {
 	{IPC_RELAY_CLOSE, 0, BYTES(0, 0, 0, 7)},
 	{IPC_SPAWN, 2, BYTES(IPC_ROLE_RELAY, 0, 0, 0, 1)},
 	{IPC_EXITED, 0, BYTES(IPC_ROLE_RELAY, 0, 0, 0, 1, 0, 0, 0, 9)},
+	{IPC_CONFIG, 1, (const uint8_t[]){0}, 0},
+	{IPC_SETTINGS, 0, BYTES(0, 4, 'v', '=', '1', '\n')},
 	{IPC_FILES_GET, 0, BYTES(0, 0, 0, 1)},
 	{IPC_FILE, 1, BYTES(0, 1, 'a', 0, 0, 0, 0)},
 	{IPC_LISTENER_STATE, 0, BYTES(0, 3, 'a', '/', 'b', 0, 0, 0, 7, 0, 0, 0, 0, MAPPED(0, 0, 0, 0), 0x9c, 0x40,
@@ -712,6 +747,8 @@ int main(void)
 		CHANNEL_TEST(test_relay_close_round_trip),
 		CHANNEL_TEST(test_spawn_round_trip),
 		CHANNEL_TEST(test_exited_round_trip),
+		CHANNEL_TEST(test_config_round_trip),
+		CHANNEL_TEST(test_settings_round_trip),
 		CHANNEL_TEST(test_files_get_round_trip),
 		CHANNEL_TEST(test_credential_get_round_trip),
 		CHANNEL_TEST(test_file_round_trip),
