@@ -440,6 +440,86 @@ static void test_tcp_and_udp_do_not_meet(void **state)
 	listen_close(&udp);
 }
 
+static int nonblocking_client(void)
+{
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	assert_true(fd >= 0);
+	return fd;
+}
+
+/* A port that was free a moment ago, at an own address. */
+static struct addr_port free_port(void)
+{
+	struct addr own = own_addr();
+	struct listen_socket socket;
+
+	assert_int_equal(listen_open(&socket, PROTO_TCP, &own, &any_port, 1, 0), 0);
+	listen_close(&socket);
+	return socket.at;
+}
+
+static void test_a_portals_address_is_shared_by_whoever_binds_it_next(void **state)
+{
+	struct addr_port at = free_port();
+	struct listen_socket old, new;
+
+	(void)state;
+	for (enum proto proto = PROTO_TCP; proto <= PROTO_UDP; proto++) {
+		assert_int_equal(listen_bind(&old, proto, &at, 0, RELAYS), 0);
+		assert_int_equal(listen_bind(&new, proto, &at, 0, RELAYS), 0);
+		assert_int_equal(new.relay_count, RELAYS);
+		assert_int_equal(port_of(new.fds[0]), at.port);
+		listen_close(&old);
+		listen_close(&new);
+	}
+}
+
+static void test_a_portals_address_need_not_be_there_yet(void **state)
+{
+	/* For documentation (RFC 5737): nobody's. */
+	struct addr_port at = {.addr = addr_v4(0xc0000201), .port = 80};
+	struct listen_socket socket;
+
+	(void)state;
+	at.port = free_port().port;
+	assert_int_equal(listen_bind(&socket, PROTO_TCP, &at, 0, 1), 0);
+	listen_close(&socket);
+	assert_int_equal(listen_bind(&socket, PROTO_UDP, &at, 0, 1), 0);
+	listen_close(&socket);
+}
+
+static void test_a_portals_port_that_a_stranger_has_is_told(void **state)
+{
+	struct addr_port at = free_port();
+	int stranger = occupy(at.port, 0);
+	struct listen_socket socket;
+
+	(void)state;
+	assert_true(stranger >= 0);
+	assert_int_equal(listen_bind(&socket, PROTO_TCP, &at, 0, RELAYS), -EADDRINUSE);
+	close(stranger);
+}
+
+static void test_what_is_to_be_dropped_gets_no_answer(void **state)
+{
+	struct addr_port at = free_port();
+	struct pollfd client = {.events = POLLOUT};
+	struct sockaddr_storage sa;
+	socklen_t length = addr_to_sockaddr(&at, &sa);
+	struct listen_socket socket;
+
+	(void)state;
+	assert_int_equal(listen_bind(&socket, PROTO_TCP, &at, LISTEN_DROP, RELAYS), 0);
+	assert_int_equal(socket.relay_count, 1);
+	client.fd = nonblocking_client();
+	assert_int_equal(connect(client.fd, (struct sockaddr *)&sa, length), -1);
+	assert_int_equal(errno, EINPROGRESS);
+	assert_int_equal(poll(&client, 1, 200), 0);
+	close(client.fd);
+	listen_close(&socket);
+}
+
 static void test_senseless_arguments_are_refused(void **state)
 {
 	struct addr addr = own_addr();
@@ -472,6 +552,10 @@ int main(void)
 		cmocka_unit_test(test_udp_port_is_not_shared_with_a_stranger),
 		cmocka_unit_test(test_udp_sockets_tell_where_a_datagram_came_to),
 		cmocka_unit_test(test_tcp_and_udp_do_not_meet),
+		cmocka_unit_test(test_a_portals_address_is_shared_by_whoever_binds_it_next),
+		cmocka_unit_test(test_a_portals_address_need_not_be_there_yet),
+		cmocka_unit_test(test_a_portals_port_that_a_stranger_has_is_told),
+		cmocka_unit_test(test_what_is_to_be_dropped_gets_no_answer),
 		cmocka_unit_test(test_senseless_arguments_are_refused),
 	};
 
