@@ -155,6 +155,14 @@ def test_metrics_are_valid(lab, web, portald):
     assert not findings
 
 
+def test_every_metric_is_documented_and_none_besides(lab, web, portald):
+    portald()
+    families = scrape.metrics(lab.node).families()
+    text = (Path(__file__).parents[2] / "doc/METRICS.md").read_text(encoding="utf-8")
+    documented = set(re.findall(r"`((?:portald|kubeproxy|rest_client|kubernetes)_[a-z_]+)`", text))
+    assert documented == {name for name in families if not name.startswith("process_")}
+
+
 def test_connections_are_counted_by_service_and_backend(lab, web, portald):
     portald()
     for _ in range(6):
