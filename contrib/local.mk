@@ -1,4 +1,5 @@
-# Scripts for people, and what makes a service of the program. Of these only the systemd unit is installed, if wanted.
+# Scripts for people, and what makes a service of the program. Of these only the completion is
+# installed, and the systemd unit if wanted.
 EXTRA_DIST += \
 	.clang-format \
 	.clang-tidy \
@@ -35,6 +36,9 @@ EXTRA_DIST += \
 	contrib/systemd/portald.service.in \
 	contrib/systemd/sysusers.conf \
 	contrib/test.sh
+
+bashcompletiondir = $(datadir)/bash-completion/completions
+dist_bashcompletion_DATA = contrib/completion/portald
 
 contrib/systemd/portald.service: contrib/systemd/portald.service.in Makefile
 	@$(MKDIR_P) contrib/systemd

@@ -234,7 +234,7 @@ int config_reader_start(
 
 int config_load(const struct options *line, struct settings *out)
 {
-	pid_t pid;
+	pid_t pid = -1;
 	int fd = config_reader_start(line, NULL, NULL, &pid), rc;
 
 	if (fd < 0) {

@@ -1,6 +1,7 @@
 /* Owns the flags that say where Services come from. Runs in the first process, before any other exists. */
 #include "proc/flags.h"
 
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -59,6 +60,9 @@ static const char *set_hostname(struct options *options, const char *value)
 		return "must not be empty";
 	free(options->node_name);
 	options->node_name = mem_strdup(value);
+	/* Names of nodes are in lower case; kube-proxy takes others for these. */
+	for (char *at = options->node_name; *at; at++)
+		*at = (char)tolower((unsigned char)*at);
 	return NULL;
 }
 

@@ -1,6 +1,7 @@
 """The command line: what it takes, what it prints, how it exits."""
 import json
 import subprocess
+from pathlib import Path
 
 import daemon
 import peers
@@ -67,3 +68,24 @@ def test_json_log_is_json_line_by_line(lab, web, portald):
     assert running.terminate() == 0
     lines = [json.loads(line) for line in running.log().splitlines()]
     assert {"msg", "level"} <= set(lines[0]) and "ready" in [line["msg"] for line in lines]
+
+
+# ---- completion ----
+
+def complete(binary, *words):
+    """What bash offers for the last of the words."""
+    script = Path(__file__).parents[2] / "contrib/completion/portald"
+    ask = ('source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _portald; '
+           'printf "%s\\n" "${COMPREPLY[@]}"')
+    done = subprocess.run(["bash", "-c", ask, "bash", str(script), str(binary), *words], capture_output=True,
+                          text=True, timeout=10, check=True)
+    assert not done.stderr
+    return done.stdout.split()
+
+
+def test_completion_offers_commands_flags_and_values(binary):
+    assert complete(binary, "pl") == ["plan"]
+    assert complete(binary, "--conntrack-mi") == ["--conntrack-min="]
+    assert {"--manifests=", "--strict", "--ipvs-scheduler="} <= set(complete(binary, "-"))
+    assert complete(binary, "--log-format", "=", "j") == ["json"]
+    assert complete(binary, "--scheduler", "n") == ["nq"]

@@ -58,7 +58,8 @@ def test_unknown_field_is_a_warning_with_its_place(command, config, workdir):
 
 @pytest.mark.parametrize("text, message", [
     (KUBE_PROXY + "mode: ipvs\n", "config.yaml:3:7: error: KubeProxyConfiguration: mode"),
-    (KUBE_PROXY + "conntrack:\n  min: many\n", "config.yaml:4:8: error: KubeProxyConfiguration: conntrack.min"),
+    (KUBE_PROXY + "conntrack:\n  min: many\n",
+     "config.yaml:4:8: error: KubeProxyConfiguration: conntrack.min"),
     (KUBE_PROXY + "conntrack: [\n", "config.yaml:"),
     ("", "holds no configuration"),
 ])
@@ -112,7 +113,8 @@ def test_connection_tracking_is_set_as_kube_proxy_sets_it(lab, web, portald):
 def test_read_only_proc_is_a_warning(lab, web, portald):
     running = portald("--conntrack-udp-timeout-stream=66s",
                       wrapper=["unshare", "--mount", "sh", "-c",
-                               'mount --bind /proc/sys /proc/sys && mount -o remount,ro,bind /proc/sys && exec "$@"',
+                               "mount --bind /proc/sys /proc/sys && "
+                               'mount -o remount,ro,bind /proc/sys && exec "$@"',
                                "sh"])
     assert peers.fetch(lab.client, SERVICE) == "pod1"
     assert "level=warning" in running.log() and "nf_conntrack_udp_timeout_stream" in running.log()

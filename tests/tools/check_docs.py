@@ -45,14 +45,14 @@ def flags_of_page(text):
 def fields_of_table():
     """path -> (flag, whether a change takes a new start); flag is None for a field without effect."""
     ignored = set(re.findall(r'\{"([a-z0-9-]+)"', read(IGNORED)))
-    rows = re.findall(r'\{"([A-Za-z.]+)", CONFIG_\w+,\s+(?:"([a-z0-9-]+)"|NULL),\s+(?:"[^"]*"|NULL),\s+([^,]+),',
-                      read(FIELDS))
+    row = r'\{"([A-Za-z.]+)", CONFIG_\w+,\s+(?:"([a-z0-9-]+)"|NULL),\s+(?:"[^"]*"|NULL),\s+([^,]+),'
+    rows = re.findall(row, read(FIELDS))
     return {path: (flag or None, bool(flag) and flag not in ignored and "LIVE" not in marks)
             for path, flag, marks in rows}
 
 
 def fields_of_reference():
-    """The same, as `.It Cm conntrack.min Pq Fl -conntrack-min No , at start` and `.It Cm winkernel` head items."""
+    """The same: `.It Cm conntrack.min Pq Fl -conntrack-min No , at start` and `.It Cm winkernel` head items."""
     fields = {}
     for line in read(REFERENCE).split("\n"):
         if line.startswith(".It "):

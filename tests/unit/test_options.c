@@ -175,7 +175,7 @@ static void the_plan_is_told_what_services_leave_open(void **state)
 	options_fini(&options);
 	accepts(&options,
 		WORDS("-f", "a", "--zone=west", "--scheduler=lc", "--udp-first-timeout=1s",
-			"--udp-max-flows=7", "--source-ranges-on-nodeports", "--hostname-override=n1"));
+			"--udp-max-flows=7", "--source-ranges-on-nodeports", "--hostname-override=N1"));
 	facts = options_facts(&options);
 	assert_string_equal(facts.zone, "west");
 	assert_string_equal(facts.node_name, "n1");
