@@ -168,16 +168,19 @@ def variant(request):
     return request.param
 
 
+PATIENT = ("--iptables-min-sync-period=0", "--udp-timeout=60s")
+
+
 @pytest.fixture
 def start_portald(binary, workdir):
     """start_portald(namespace, manifests, *flags) runs the daemon until it is ready, and checks at the end
-    of the test that it stops cleanly and leaves nothing. For daemons that fail: spawn(). Changes are not made
-    to wait for each other unless a flag says so."""
+    of the test that it stops cleanly and leaves nothing. For daemons that fail: spawn(). Unless a flag says
+    otherwise, changes don't wait for each other, and no flow ends because the test is slow."""
     started = []
 
     def start(namespace, manifests, *flags, **options):
         started.append(daemon.Portald(binary, namespace, workdir / f"log{len(started)}", **options))
-        started[-1].start("-f", str(manifests), "--iptables-min-sync-period=0", *flags)
+        started[-1].start("-f", str(manifests), *PATIENT, *flags)
         return started[-1]
 
     yield start

@@ -1,6 +1,7 @@
 """Network namespaces and the lab made of them. A namespace is held by a descriptor and has no name."""
 import contextlib
 import ctypes
+import errno
 import os
 import socket
 import subprocess
@@ -40,6 +41,7 @@ class Namespace:
         self.address, self.address6 = address, address6
         home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
         _check(_libc.unshare(_CLONE_NEWNET))
+        self._udp_port = 0
         self.fd = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
         _check(_libc.setns(home, _CLONE_NEWNET))
         os.close(home)
@@ -124,11 +126,18 @@ class Namespace:
         return made
 
     def udp(self, at, timeout=10, source=None, connected=True):
-        """A UDP socket for talking to `at`; unconnected, it sees which address an answer comes from."""
+        """A UDP socket for talking to `at`; unconnected, it sees which address an answer comes from. Its port
+        is none that was used before: to a proxy, a new socket on an old port is an old client."""
         made = self.socket(at, DATAGRAM)
         made.settimeout(timeout)
-        if source:
-            made.bind((source, 0))
+        while True:
+            self._udp_port = 10000 + (self._udp_port + 1) % 19000
+            try:
+                made.bind((source or "", self._udp_port))
+                break
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
         if connected:
             made.connect(parse_address(at))
         return made
