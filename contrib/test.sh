@@ -4,6 +4,9 @@
 #
 #     contrib/test.sh [STAGE...]      only these stages, named at the end; a check needs its build's stage
 #
+# Stages run in lanes side by side where two processors can be used and nothing is spoilt by it: what only
+# computes beside what only computes, what mostly waits beside its like.
+#
 # FUZZ_SECONDS (default 20) bounds each fuzzer.
 set -euo pipefail
 # shellcheck source=lib.sh
@@ -13,8 +16,6 @@ jobs=-j$(nproc)
 fuzz_seconds=${FUZZ_SECONDS:-20}
 logs=$top/build/test-logs
 chosen=("$@")
-passed=0
-failed=()
 
 gcc_build=$top/build/test-gcc
 clang_build=$top/build/test-clang
@@ -26,44 +27,55 @@ export ASAN_OPTIONS=${ASAN_OPTIONS:-abort_on_error=1:detect_leaks=1:strict_strin
 export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1:halt_on_error=1}
 
 build_gcc() {
-	configure_in "$gcc_build" CC=gcc --enable-werror && make -C "$gcc_build" "$jobs"
+	configure_in "$gcc_build" CC=gcc --enable-werror && make -C "$gcc_build" "$jobs" check TESTS=
 }
 
 build_clang() {
-	configure_in "$clang_build" CC=clang --enable-werror && make -C "$clang_build" "$jobs"
+	configure_in "$clang_build" CC=clang --enable-werror && make -C "$clang_build" check TESTS=
 }
 
 build_san() {
 	configure_in "$san_build" CC=gcc --enable-werror --enable-sanitizers CFLAGS='-O1 -g' &&
-		make -C "$san_build" "$jobs"
+		make -C "$san_build" check TESTS=
 }
 
 build_fuzz() {
 	configure_in "$fuzz_build" CC=clang --enable-fuzzer --enable-sanitizers CFLAGS='-O1 -g' &&
-		make -C "$fuzz_build" "$jobs"
+		make -C "$fuzz_build" all
 }
 
-# One test at a time: several measure what happens at once, and want the CPUs for it.
+# One test at a time: several measure what happens at once. They mostly wait, so that three builds' checks
+# leave each other the processors.
 check_gcc() {
-	make -C "$gcc_build" "$jobs" all && make -C "$gcc_build" check
+	make -C "$gcc_build" check
 }
 
 check_clang() {
-	make -C "$clang_build" "$jobs" all && make -C "$clang_build" check
+	make -C "$clang_build" check
 }
 
 check_san() {
-	make -C "$san_build" "$jobs" all && make -C "$san_build" check
+	make -C "$san_build" check
 }
 
 lint() {
 	make -C "$gcc_build" lint
 }
 
-# make check-netns as root: it makes network namespaces. netns_of BUILD [PYTEST_ARGS]
+# make check-netns as root, since it makes network namespaces: half of the tests in each of two runs, which
+# mostly wait. netns_of BUILD [PYTEST_ARGS]
 netns_of() {
-	as_root env ASAN_OPTIONS="$ASAN_OPTIONS" UBSAN_OPTIONS="$UBSAN_OPTIONS" make -C "$1" check-netns \
-		PYTEST_ARGS="${2:-}"
+	local half status=0 pids=()
+	for half in 1 2; do
+		as_root env ASAN_OPTIONS="$ASAN_OPTIONS" UBSAN_OPTIONS="$UBSAN_OPTIONS" make -C "$1" check-netns \
+			PYTEST_ARGS="--shard=$half/2 ${2:-}" >"$1/netns-$half.log" 2>&1 &
+		pids+=($!)
+	done
+	for half in 1 2; do
+		wait "${pids[half - 1]}" || status=$?
+	done
+	cat "$1/netns-1.log" "$1/netns-2.log"
+	return $status
 }
 
 netns_gcc() {
@@ -98,10 +110,6 @@ distcheck() {
 	make -C "$gcc_build" distcheck
 }
 
-deb() {
-	as_root make -C "$gcc_build" check-deb
-}
-
 is_chosen() {
 	local one
 	[ ${#chosen[@]} -gt 0 ] || return 0
@@ -117,52 +125,77 @@ summary_of() {
 		sed 's/^=* *//; s/ *=*$//; s/^# //; s/  */ /g' | paste -sd';' | sed 's/;/; /g'
 }
 
-# stage NAME FUNCTION [BUILD]: runs it with its output in a log, which is shown if it fails. BUILD is the stage
-# without which it cannot run.
+# Prints its input in one piece: lanes print side by side.
+print_whole() {
+	flock "$logs" cat
+}
+
+# stage NAME FUNCTION [BUILD]: runs it with its output in a log, which is shown if it fails, and notes in a
+# file how it went. BUILD is the stage without which it cannot run.
 stage() {
 	local name=$1 log=$logs/$1.log start=$SECONDS status=0
 	is_chosen "$name" || return 0
-	printf '== %-12s ' "$name"
-	if [[ " ${failed[*]} " == *" ${3:-none} "* ]]; then
-		failed+=("$name")
-		printf 'FAIL         (there is no build: %s failed)\n' "$3"
+	if [ -n "${3:-}" ] && [ "$(cat "$logs/$3.status" 2>/dev/null)" = failed ]; then
+		echo failed >"$logs/$name.status"
+		printf '== %-12s FAIL         (there is no build: %s failed)\n' "$name" "$3" | print_whole
 		return
 	fi
 	"$2" >"$log" 2>&1 </dev/null || status=$?
 	if [ $status -eq 0 ]; then
-		passed=$((passed + 1))
-		printf 'ok   %4d s  %s\n' $((SECONDS - start)) "$(summary_of "$log")"
+		echo passed >"$logs/$name.status"
+		printf '== %-12s ok   %4d s  %s\n' "$name" $((SECONDS - start)) "$(summary_of "$log")" | print_whole
 		return
 	fi
-	failed+=("$name")
-	printf 'FAIL %4d s  (exit code %d) %s\n' $((SECONDS - start)) $status "$log"
-	tail -n 100 "$log" | sed 's/^/    | /'
+	echo failed >"$logs/$name.status"
+	{
+		printf '== %-12s FAIL %4d s  (exit code %d) %s\n' "$name" $((SECONDS - start)) $status "$log"
+		grep -nE '^FAIL:|^FAILED |\*\*\*|: error: |^E  ' "$log" | head -n 40 | sed 's/^/    > /'
+		tail -n 100 "$log" | sed 's/^/    | /'
+	} | print_whole
+}
+
+# The names of the stages that went so.
+stages_that() {
+	(cd "$logs" && grep -lx "$1" -- *.status || true) 2>/dev/null | sed 's/\.status$//' | paste -sd' '
 }
 
 install_packages build test
 bootstrap
 mkdir -p "$logs"
+rm -f "$logs"/*.status
 
 if [ ${#chosen[@]} -gt 0 ]; then
 	say "only: ${chosen[*]}"
 fi
 
 stage gcc build_gcc
-stage gcc-check check_gcc gcc
-stage lint lint gcc
-stage gcc-netns netns_gcc gcc
-stage demo demo gcc
-stage valgrind valgrind gcc
-stage san build_san
-stage san-check check_san san
-stage san-netns netns_san san
-stage clang build_clang
-stage clang-check check_clang clang
-stage fuzz-build build_fuzz
-stage fuzz fuzz fuzz-build
-stage install install_ gcc
-stage distcheck distcheck gcc
-stage deb deb gcc
 
-printf '== %d passed, %d failed%s, %d s\n' "$passed" "${#failed[@]}" "${failed[*]:+ (${failed[*]})}" "$SECONDS"
-[ ${#failed[@]} -eq 0 ]
+stage lint lint gcc &
+{
+	stage fuzz-build build_fuzz
+	stage san build_san
+	stage clang build_clang
+} &
+wait
+stage fuzz fuzz fuzz-build
+
+stage gcc-netns netns_gcc gcc
+stage san-netns netns_san san
+
+stage gcc-check check_gcc gcc &
+stage san-check check_san san &
+{
+	stage clang-check check_clang clang
+	stage install install_ gcc
+	stage demo demo gcc
+} &
+wait
+
+stage valgrind valgrind gcc &
+stage distcheck distcheck gcc &
+wait
+
+failed=$(stages_that failed)
+printf '== %d passed, %d failed%s, %d s\n' "$(stages_that passed | wc -w)" "$(wc -w <<<"$failed")" \
+	"${failed:+ ($failed)}" "$SECONDS"
+[ -z "$failed" ]

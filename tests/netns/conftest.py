@@ -14,6 +14,7 @@ backends are ordinary threads of one process (lab.py, peers.py). portald runs in
 laptop's tests use `host` instead, a namespace with nothing but a loopback interface.
 
 Run as root: PORTALD=path/to/portald pytest-3 tests/netns    (default: ./portald)
+Runs may go side by side: --shard=1/2 and --shard=2/2 have one half of the tests each.
 """
 import os
 import resource
@@ -60,6 +61,24 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("backend", wanted_backends(metafunc), indirect=True)
 
 
+def pytest_addoption(parser):
+    parser.addoption("--shard", metavar="K/N", default="1/1",
+                     help="only each N-th test, beginning with the K-th: for N runs side by side")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items):
+    number, count = map(int, config.getoption("shard").split("/"))
+    config.hook.pytest_deselected(items=[item for place, item in enumerate(items)
+                                         if place % count != number - 1])
+    items[:] = items[number - 1::count]
+
+
+def pytest_unconfigure(config):
+    if hasattr(config, "own_lock"):
+        config.own_lock.close()
+
+
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: takes more than two seconds")
     config.addinivalue_line("markers", "every_backend: runs over every way of steering")
@@ -67,6 +86,8 @@ def pytest_configure(config):
         pytest.exit("the namespace tests need root", returncode=1)
     if not Path(daemon.binary_path()).is_file():
         pytest.exit(f"no portald at {daemon.binary_path()} (set PORTALD)", returncode=1)
+    config.own_lock = tempfile.NamedTemporaryFile(prefix="portald-xtables-lock-")
+    lab_module.own_file("/run/xtables.lock", config.own_lock.name)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 

@@ -7,7 +7,8 @@ import socket
 import subprocess
 
 _libc = ctypes.CDLL(None, use_errno=True)
-_CLONE_NEWNET = 0x40000000
+_CLONE_NEWNET, _CLONE_NEWNS = 0x40000000, 0x00020000
+_MS_BIND, _MS_REC, _MS_SLAVE = 0x1000, 0x4000, 0x80000
 
 STREAM, DATAGRAM = socket.SOCK_STREAM, socket.SOCK_DGRAM
 
@@ -31,6 +32,15 @@ def join(host, port):
 
 def address_family(at):
     return socket.AF_INET6 if at.startswith("[") else socket.AF_INET
+
+
+def own_file(path, content_path):
+    """From here on this process and its children see the other file at the path. The kernel keeps what is
+    not of the network, such as the lock of iptables-legacy, for all network namespaces together."""
+    _check(_libc.unshare(_CLONE_NEWNS))
+    _check(_libc.mount(None, b"/", None, _MS_REC | _MS_SLAVE, None))
+    open(path, "ab").close()
+    _check(_libc.mount(os.fsencode(content_path), os.fsencode(path), None, _MS_BIND, None))
 
 
 class Namespace:
