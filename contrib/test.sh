@@ -5,7 +5,7 @@
 #     contrib/test.sh [STAGE...]      only these stages, named at the end; a check needs its build's stage
 #
 # Stages run in lanes side by side where two processors can be used and nothing is spoilt by it: what only
-# computes beside what only computes, what mostly waits beside its like.
+# computes beside what only computes, what mostly waits beside its like or beside what gives way.
 #
 # FUZZ_SECONDS (default 20) bounds each fuzzer.
 set -euo pipefail
@@ -58,14 +58,16 @@ check_san() {
 	make -C "$san_build" check
 }
 
+# It has the processors when tests leave them idle.
 lint() {
-	make -C "$gcc_build" lint
+	nice -n 15 make -C "$gcc_build" lint
 }
 
 # make check-netns as root, since it makes network namespaces: half of the tests in each of two runs, which
 # mostly wait. netns_of BUILD [PYTEST_ARGS]
 netns_of() {
 	local half status=0 pids=()
+	make -C "$1" "$jobs" all || return
 	for half in 1 2; do
 		as_root env ASAN_OPTIONS="$ASAN_OPTIONS" UBSAN_OPTIONS="$UBSAN_OPTIONS" make -C "$1" check-netns \
 			PYTEST_ARGS="--shard=$half/2 ${2:-}" >"$1/netns-$half.log" 2>&1 &
@@ -156,7 +158,7 @@ stage() {
 
 # The names of the stages that went so.
 stages_that() {
-	(cd "$logs" && grep -lx "$1" -- *.status || true) 2>/dev/null | sed 's/\.status$//' | paste -sd' '
+	{ grep -lsx "$1" "$logs"/*.status || true; } | sed 's|.*/||; s|\.status$||' | paste -sd' '
 }
 
 install_packages build test
@@ -170,17 +172,20 @@ fi
 
 stage gcc build_gcc
 
-stage lint lint gcc &
 {
 	stage fuzz-build build_fuzz
-	stage san build_san
 	stage clang build_clang
 } &
+stage san build_san &
 wait
 stage fuzz fuzz fuzz-build
 
-stage gcc-netns netns_gcc gcc
-stage san-netns netns_san san
+stage lint lint gcc &
+{
+	stage gcc-netns netns_gcc gcc
+	stage san-netns netns_san san
+} &
+wait
 
 stage gcc-check check_gcc gcc &
 stage san-check check_san san &

@@ -246,7 +246,6 @@ static void account(struct relay *relay, struct conn *conn, enum dial_outcome ou
 	if (conn->fds[BACKEND] >= 0)
 		close(conn->fds[BACKEND]);
 	conn->fds[BACKEND] = -1;
-	release(relay, wait);
 	listener_count_failure(conn->listener, outcome_failure(outcome));
 	log_v(2, "attempt failed", log_str("service", conn->listener->key),
 		log_addr_port("backend", &backend->at), log_str("reason", outcome_text(outcome)));
@@ -258,6 +257,8 @@ static void account(struct relay *relay, struct conn *conn, enum dial_outcome ou
 		pick_failed(relay->stats, backend, wait->picked.probe, relay->now_ms);
 	}
 	wait->picked.probe = false;
+	/* Not before: a slot on which nobody counts may become another backend's at any moment. */
+	release(relay, wait);
 	wait->timeouts += outcome == DIAL_TIMEOUT;
 }
 
