@@ -122,10 +122,16 @@ static void send_all(struct control *control, bool whole)
 static void send_changes(struct control *control)
 {
 	plan_book_settle(control->book, send_change, control);
-	if (control->syncing)
+	if (control->syncing) {
 		end_sync(control);
+		return;
+	}
+	admin_sync_unneeded(control->admin);
+	/* Who has edited a file wants to know; most events of a cluster change nothing. */
+	if (control->setup->options->manifest_count > 0)
+		log_info("nothing to change");
 	else
-		admin_sync_unneeded(control->admin);
+		log_v(2, "nothing to change");
 }
 
 /* On a node only: elsewhere the ports would be opened where nobody meant them to be. */

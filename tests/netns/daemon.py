@@ -117,10 +117,11 @@ class Portald:
         return wait.until(match, timeout, lambda: f"{pattern} in the log:\n{self.log_tail()}")
 
     def change(self, function, *arguments):
-        """Calls the function, which changes manifests, and waits until the new plan is in force."""
+        """Calls the function, which changes manifests, and waits until the new plan is in force, or the
+        old one is found to be as good."""
         since = len(self.log())
         function(*arguments)
-        self.wait_log(r'msg="plan in force"', since)
+        self.wait_log(r'msg="(plan in force|nothing to change)"', since)
 
     # ---- processes ----
 
