@@ -34,11 +34,18 @@ struct steering_rules {
 	/* An address of the node in each family, "any" where there is none: a REDIRECT needs an address at
 	 * the interface by which traffic enters, and a DNAT to one of these does not. nftables goes by it. */
 	struct addr node_v4, node_v6;
+	/* An interface that traffic enters by has no IPv4 address: the iptables back end goes by node_v4 too.
+	 */
+	bool routed;
 	/* Where NodePorts are, borrowed from the caller until fini: a family without any range has them on
 	 * every address of the node. */
 	const struct addr_prefix *node_port_ranges;
 	size_t node_port_range_count;
 };
+
+/* Where the iptables back end sends traffic of the family and scope by DNAT; "any": by REDIRECT. */
+struct addr steering_rules_dnat(
+	const struct steering_rules *rules, enum addr_family family, enum plan_scope scope);
 
 /* Building a set: init, add listener by listener, fini. Keys are borrowed from the caller until fini. */
 void steering_rules_init(struct steering_rules *rules, const struct addr *bind_addr);

@@ -10,6 +10,7 @@
 
 #include "portald/log.h"
 #include "portald/mem.h"
+#include "proc/interfaces.h"
 
 /* Interfaces get their addresses one by one; these are taken up together. */
 #define SETTLE_MS 200
@@ -108,12 +109,16 @@ static void load_ranges(struct addresses *addresses, const struct options *optio
 
 int addresses_load(struct addresses *addresses, const struct options *options)
 {
+	int rc, error;
+
 	*addresses = (struct addresses){
 		.primary_v4 = primary_or(ADDR_V4, addr_any(ADDR_V4)),
 		.primary_v6 = primary_or(ADDR_V6, addr_any(ADDR_V6)),
 	};
 	load_ranges(addresses, options);
-	return addr_list_own(&addresses->list, &addresses->count);
+	rc = addr_list_own(&addresses->list, &addresses->count);
+	error = interfaces_lack_address(&addresses->routed);
+	return rc < 0 ? rc : error;
 }
 
 void addresses_free(struct addresses *addresses)
@@ -158,7 +163,7 @@ static void on_readable(evutil_socket_t fd, short what, void *context)
 static int open_events(void)
 {
 	struct sockaddr_nl at = {
-		.nl_family = AF_NETLINK, .nl_groups = RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR};
+		.nl_family = AF_NETLINK, .nl_groups = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR};
 	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
 
 	if (fd < 0)

@@ -21,6 +21,9 @@ struct addresses {
 	/* Where NodePorts are: --nodeport-addresses, with what "primary" means now. */
 	struct addr_prefix ranges[ADDRESSES_MAX_RANGES];
 	size_t range_count;
+	/* An interface that packets may enter by has no IPv4 address: REDIRECT can't serve what comes by it.
+	 */
+	bool routed;
 };
 
 /* Asks the kernel. Returns 0 or a negative errno; to be freed in any case. */
@@ -38,7 +41,7 @@ bool addresses_have_node_port(const struct addresses *addresses, const struct ad
 
 bool addresses_have(const struct addresses *addresses, const struct addr *addr);
 
-/* Calls changed() a moment after addresses came or went. */
+/* Calls changed() a moment after addresses or interfaces came or went. */
 struct addresses_watch;
 struct addresses_watch *addresses_watch_new(
 	struct event_base *base, void (*changed)(void *context), void *context);

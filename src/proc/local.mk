@@ -43,6 +43,8 @@ src_proc_libproc_a_SOURCES = \
 	src/proc/host.h \
 	src/proc/instance.c \
 	src/proc/instance.h \
+	src/proc/interfaces.c \
+	src/proc/interfaces.h \
 	src/proc/link.c \
 	src/proc/link.h \
 	src/proc/manifests.c \

@@ -66,6 +66,9 @@ bool ports_update(struct ports *ports)
 		   !addr_equal(&fresh.primary_v6, &old->primary_v6);
 	changed |= fresh.range_count != old->range_count ||
 		   memcmp(fresh.ranges, old->ranges, sizeof(fresh.ranges)) != 0;
+	/* Once so, always so: pods come and go, and all rules would change with the first and the last. */
+	fresh.routed |= old->routed;
+	changed |= fresh.routed != old->routed;
 	addresses_free(old);
 	*old = fresh;
 	return changed;
@@ -85,6 +88,7 @@ void ports_describe(const struct ports *ports, struct steering_rules *rules)
 {
 	rules->node_v4 = ports->addresses.primary_v4;
 	rules->node_v6 = ports->addresses.primary_v6;
+	rules->routed = ports->addresses.routed;
 	rules->node_port_ranges = ports->addresses.ranges;
 	rules->node_port_range_count = ports->addresses.range_count;
 }

@@ -42,12 +42,12 @@ static void add_service(struct text *out, const struct steering_rule *rule, uint
 	text_printf(out, " -m %s --dport %u", proto, port);
 }
 
-static void add_redirect(struct text *out, const struct steering_rule *rule, const struct addr *bind_addr)
+static void add_redirect(struct text *out, const struct steering_rule *rule, const struct addr *addr)
 {
-	struct addr_port to = {.addr = *bind_addr, .port = rule->proxy_port};
+	struct addr_port to = {.addr = *addr, .port = rule->proxy_port};
 	char text[ADDR_TEXT_BYTES];
 
-	if (addr_is_any(bind_addr))
+	if (addr_is_any(addr))
 		text_printf(out, " -j REDIRECT --to-ports %u\n", rule->proxy_port);
 	else
 		text_printf(out, " -j DNAT --to-destination %s\n", addr_port_format(&to, text));
@@ -75,7 +75,7 @@ struct rendering {
 	const struct iptables_chain *chain;
 	const struct steering_rules *rules;
 	enum addr_family family;
-	struct addr bind_addr;
+	struct addr to; /* "any": REDIRECT */
 };
 
 /* The rule for what is sent to destination, or with NULL to any address that gets into the chain. */
@@ -98,7 +98,7 @@ static void add_portal(
 	if (refused)
 		add_refusal(out, rule, rendering->family);
 	else
-		add_redirect(out, rule, &rendering->bind_addr);
+		add_redirect(out, rule, &rendering->to);
 }
 
 static void add_node_port(struct rendering *rendering, const struct steering_rule *rule)
@@ -210,14 +210,12 @@ static void render_portals(struct rendering *rendering, enum plan_scope scope)
 void iptables_render_chain(struct text *out, const struct iptables_chain *chain,
 	const struct steering_rules *rules, enum addr_family family, enum iptables_part part)
 {
-	/* A bind address binds one family; the other one is not restricted. */
-	bool bound = addr_family(&rules->bind_addr) == family;
 	struct rendering rendering = {
 		.out = out,
 		.chain = chain,
 		.rules = rules,
 		.family = family,
-		.bind_addr = bound ? rules->bind_addr : addr_any(family),
+		.to = steering_rules_dnat(rules, family, chain->scope),
 	};
 
 	if (chain->content == CONTENT_ACCEPT) {

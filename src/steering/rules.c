@@ -11,6 +11,17 @@ void steering_rules_init(struct steering_rules *rules, const struct addr *bind_a
 		.bind_addr = *bind_addr, .node_v4 = addr_any(ADDR_V4), .node_v6 = addr_any(ADDR_V6)};
 }
 
+struct addr steering_rules_dnat(
+	const struct steering_rules *rules, enum addr_family family, enum plan_scope scope)
+{
+	/* A bind address binds one family; the other one is not restricted. */
+	if (addr_family(&rules->bind_addr) == family && !addr_is_any(&rules->bind_addr))
+		return rules->bind_addr;
+	if (family == ADDR_V4 && scope == PLAN_SCOPE_ARRIVING && rules->routed)
+		return rules->node_v4;
+	return addr_any(family);
+}
+
 void steering_rules_fini(struct steering_rules *rules)
 {
 	free(rules->rules);
@@ -163,7 +174,8 @@ bool rules_same_rule(const struct steering_rule *a, const struct steering_rule *
 bool rules_same_frame(const struct steering_rules *a, const struct steering_rules *b)
 {
 	return addr_equal(&a->bind_addr, &b->bind_addr) && addr_equal(&a->node_v4, &b->node_v4) &&
-	       addr_equal(&a->node_v6, &b->node_v6) && a->node_port_range_count == b->node_port_range_count &&
+	       addr_equal(&a->node_v6, &b->node_v6) && a->routed == b->routed &&
+	       a->node_port_range_count == b->node_port_range_count &&
 	       (a->node_port_range_count == 0 ||
 		       memcmp(a->node_port_ranges, b->node_port_ranges,
 			       a->node_port_range_count * sizeof(*a->node_port_ranges)) == 0);

@@ -176,6 +176,7 @@ class Lab:
 
     def __init__(self):
         self.node = Namespace("node", "10.1.0.1", "fd00:1::1")
+        self.more = []
         self.outside = Namespace("outside", "10.2.0.2", "fd00:2::2")
         self.client = Namespace("client", "10.1.0.10", "fd00:1::10")
         self.pods = [Namespace(f"pod{n}", f"10.1.0.1{n}", f"fd00:1::1{n}") for n in (1, 2, 3)]
@@ -199,6 +200,20 @@ class Lab:
         namespace.ip("link set lo up", f"addr add {namespace.address}/24 dev eth0",
                      f"addr add {namespace.address6}/64 dev eth0", "link set eth0 up")
 
+    def add_routed_pod(self):
+        """A pod behind a link of its own whose end in the node has no address, as Calico lays it out: the
+        node routes the pod's address to the link and answers for the pod's gateway."""
+        pod = Namespace("routed", "10.3.0.10", "fd00:3::10")
+        self.more.append(pod)
+        self.node.ip(f"link add routed type veth peer name eth0 netns {pod.path}", "link set routed up",
+                     "addr add fe80::1/64 dev routed", "route add 10.3.0.10/32 dev routed",
+                     "route add fd00:3::10/128 dev routed")
+        self.node.sysctl("net.ipv4.conf.routed.proxy_arp", 1)
+        pod.ip("link set lo up", "addr add 10.3.0.10/32 dev eth0", "addr add fd00:3::10/128 dev eth0",
+               "link set eth0 up", "route add 169.254.1.1 dev eth0 scope link",
+               "route add default via 169.254.1.1", "route add default via fe80::1 dev eth0")
+        return pod
+
     def close(self):
-        for namespace in (self.node, self.outside, self.client, *self.pods):
+        for namespace in (self.node, self.outside, self.client, *self.pods, *self.more):
             namespace.close()
