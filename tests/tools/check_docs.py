@@ -52,7 +52,7 @@ def fields_of_table():
 
 
 def fields_of_reference():
-    """The same: `.It Cm conntrack.min Pq Fl -conntrack-min No , at start` and `.It Cm winkernel` head items."""
+    """The same: `.It Cm conntrack.min Pq Fl -conntrack-min No , at start`, `.It Cm winkernel` head items."""
     fields = {}
     for line in read(REFERENCE).split("\n"):
         if line.startswith(".It "):
