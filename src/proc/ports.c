@@ -48,14 +48,27 @@ void ports_free(struct ports *ports)
 	free(ports);
 }
 
+static void take_list(struct addresses *to, struct addresses *from)
+{
+	addresses_free(to);
+	to->list = from->list;
+	to->count = from->count;
+	from->list = NULL;
+	from->count = 0;
+}
+
 bool ports_update(struct ports *ports)
 {
 	struct addresses fresh, *old = &ports->addresses;
 	bool changed;
 	int rc = addresses_load(&fresh, ports->options);
 
-	if (rc < 0)
-		log_warning("cannot list the node's addresses", log_errno("error", -rc));
+	if (rc < 0) {
+		log_warning(
+			"cannot list the node's addresses: those known last stand", log_errno("error", -rc));
+		if (fresh.count == 0)
+			take_list(&fresh, old);
+	}
 	if (ports->direct)
 		ports->failed =
 			bindings_update(ports->table, &fresh, &ports->events, &ports->listener, &changed);
