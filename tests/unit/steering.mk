@@ -16,6 +16,12 @@ tests_unit_test_steering_engine_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS) $(LIBEVEN
 tests_unit_test_steering_engine_LDADD = src/steering/libsteering.a src/plan/libplan.a src/model/libmodel.a \
 	src/base/libbase.a $(YAJL_LIBS) $(YAML_LIBS) $(LIBEVENT_LIBS) $(CONNTRACK_LIBS) $(MNL_LIBS) $(CMOCKA_LIBS)
 
+check_PROGRAMS += tests/unit/test_steering_parts
+tests_unit_test_steering_parts_SOURCES = tests/unit/test_steering_parts.c
+tests_unit_test_steering_parts_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+tests_unit_test_steering_parts_LDADD = src/steering/libsteering.a src/plan/libplan.a src/model/libmodel.a \
+	src/base/libbase.a $(YAJL_LIBS) $(YAML_LIBS) $(LIBEVENT_LIBS) $(CONNTRACK_LIBS) $(MNL_LIBS) $(CMOCKA_LIBS)
+
 check_PROGRAMS += tests/unit/test_steering_change
 tests_unit_test_steering_change_SOURCES = tests/unit/netns_rig.c tests/unit/netns_rig.h \
 	tests/unit/test_steering_change.c
