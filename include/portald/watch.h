@@ -129,8 +129,8 @@ void watch_response(struct watch *watch, int64_t now_ms, int status, int64_t ret
 int watch_body(struct watch *watch, int64_t now_ms, const char *bytes, size_t byte_count);
 
 /* The transfer is over: error 0 if the response was complete, else a negative errno (no connection, a TLS
- * failure, a cut body). */
-void watch_ended(struct watch *watch, int64_t now_ms, int error);
+ * failure, a cut body). reason says it in words, without a secret; NULL: the errno's own. */
+void watch_ended(struct watch *watch, int64_t now_ms, int error, const char *reason);
 
 /* For status pages and for tests. */
 struct watch_status {

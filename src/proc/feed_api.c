@@ -238,9 +238,7 @@ static void on_end(void *context, int error, const char *message)
 
 	follower->request = NULL;
 	tell_asked(follower, 0);
-	if (error < 0)
-		log_warning("a request to the API server failed", log_str("reason", message));
-	watch_ended(follower->watch, clock_now_ms(), error);
+	watch_ended(follower->watch, clock_now_ms(), error, error < 0 ? message : NULL);
 	proceed(follower);
 }
 

@@ -304,7 +304,7 @@ static void closed(struct watch *watch, int64_t now_ms)
 
 static void lost(struct watch *watch, int64_t now_ms, int error)
 {
-	const char *text = strerrordesc_np(-error);
+	const char *text = watch->reason ? watch->reason : strerrordesc_np(-error);
 	bool worked = watch->answer.status == 200 && watch->step == WATCH_STEP_WATCH;
 
 	if (worked) {
@@ -461,10 +461,12 @@ int watch_body(struct watch *watch, int64_t now_ms, const char *bytes, size_t by
 	return rc;
 }
 
-void watch_ended(struct watch *watch, int64_t now_ms, int error)
+void watch_ended(struct watch *watch, int64_t now_ms, int error, const char *reason)
 {
+	watch->reason = reason;
 	if (watch->state == WATCH_ASKED)
 		finish(watch, now_ms, error);
+	watch->reason = NULL;
 }
 
 struct watch_status watch_status(const struct watch *watch)

@@ -56,6 +56,7 @@ struct watch {
 	bool renew;
 	struct api_stream *stream;
 	struct watch_answer answer;
+	const char *reason; /* why the transfer ended, in the transport's words; during watch_ended() only */
 	int64_t backoff_ms, backoff_at_ms; /* the last wait without jitter, and when it was chosen */
 	unsigned unauthorized;             /* 401 in a row */
 	unsigned too_large;                /* likewise */

@@ -232,7 +232,7 @@ class Portald(Candidate):
     def launch_portald(self, *flags, **options):
         program = os.path.abspath(portald_program())
         # The unprivileged roles get their files from the starter; the directory needn't be open to them.
-        self.launch(program, "-f", self.manifest(), "--relays", "1", *flags, **options)
+        self.launch(program, "-f", self.manifest(), "--relays", "1", "--status-socket=", *flags, **options)
         self.wait_for(self.is_ready, "not ready")
 
     def is_ready(self):

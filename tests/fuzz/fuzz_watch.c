@@ -99,7 +99,7 @@ static void run_answer(struct fuzz *fuzz, const uint8_t *at, const uint8_t *end)
 		watch_response(fuzz->watch, fuzz->now_ms, status, next_random(&fuzz->random) % 4 ? -1 : 1);
 	fuzz->now_ms += next_random(&fuzz->random) % 2000;
 	if (feed(fuzz, at, (size_t)(end - at)) == 0)
-		watch_ended(fuzz->watch, fuzz->now_ms, next_random(&fuzz->random) % 4 ? 0 : -1);
+		watch_ended(fuzz->watch, fuzz->now_ms, next_random(&fuzz->random) % 4 ? 0 : -1, NULL);
 	require(watch_due_ms(fuzz->watch) >= fuzz->now_ms);
 	check_store(fuzz);
 }

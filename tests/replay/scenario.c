@@ -287,7 +287,7 @@ static void do_end(struct scenario *scenario, const char *text)
 {
 	int error = strcmp(text, "ok") == 0 ? 0 : strcmp(text, "cut") == 0 ? -ECONNRESET : -ECONNREFUSED;
 
-	watch_ended(scenario->watch, scenario->now_ms, error);
+	watch_ended(scenario->watch, scenario->now_ms, error, NULL);
 }
 
 /* ---- what the store says ---- */

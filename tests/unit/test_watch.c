@@ -304,7 +304,7 @@ static void put_large_list(struct feeder *feeder)
 		put_service(feeder, i);
 	put(feeder, "]}");
 	flush(feeder);
-	watch_ended(feeder->watch, 0, 0);
+	watch_ended(feeder->watch, 0, 0, NULL);
 }
 
 /* Listed twice: neither the text nor a tree of it, and the second list shares what is the same. */
@@ -353,7 +353,7 @@ static void snapshots_share_what_did_not_change(void **state)
 
 	(void)state;
 	answer(watch, two_services);
-	watch_ended(watch, 0, 0);
+	watch_ended(watch, 0, 0, NULL);
 	first = watch_store_snapshot(store);
 	same = watch_store_snapshot(store);
 	assert_ptr_equal(first, same);
@@ -385,7 +385,7 @@ static void a_change_is_listed_once(void **state)
 	(void)state;
 	assert_null(watch_store_changes(store));
 	answer(watch, two_services);
-	watch_ended(watch, 0, 0);
+	watch_ended(watch, 0, 0, NULL);
 	assert_non_null(watch_store_changes(store));
 	assert_non_null(watch_store_changes(store)->next);
 	assert_null(watch_store_changes(store)->next->next);
@@ -405,7 +405,7 @@ static void inputs_out_of_turn_are_harmless(void **state)
 	(void)state;
 	watch_response(watch, 0, 200, -1);
 	assert_true(watch_body(watch, 0, "{}", 2) < 0);
-	watch_ended(watch, 0, 0);
+	watch_ended(watch, 0, 0, NULL);
 	assert_int_equal(watch_timer(watch, INT64_MAX), 0);
 	assert_false(watch_next(watch, 0, &request));
 	watch_start(watch, 0);
@@ -413,7 +413,7 @@ static void inputs_out_of_turn_are_harmless(void **state)
 	assert_true(watch_next(watch, 0, &request));
 	/* A body without a head. */
 	assert_true(watch_body(watch, 0, "{}", 2) < 0);
-	watch_ended(watch, 0, 0);
+	watch_ended(watch, 0, 0, NULL);
 	assert_int_equal(watch_due_ms(watch), 800);
 	watch_free(watch);
 	watch_store_free(store);
