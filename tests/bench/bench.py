@@ -16,6 +16,7 @@ import time
 import candidates
 import netns
 import report
+import scale
 import services
 
 BACKEND_PORT = 9000
@@ -258,6 +259,7 @@ def parse_arguments():
     parser.add_argument("--json", metavar="FILE", help="every single measurement")
     parser.add_argument("--rate", action="store_true", help="the latency goal, two dead backends, instead")
     parser.add_argument("--services", action="store_true", help="how steering scales with Services, instead")
+    parser.add_argument("--scale", action="store_true", help="following an API server, instead")
     parser.add_argument("--counts", default="1,100,1000,10000", help="of Services, for --services")
     parser.add_argument("--rate-seconds", type=float, default=10.0)
     options = parser.parse_args()
@@ -306,6 +308,8 @@ def main():
         except candidates.Unavailable as error:
             print(f"bench: portald can't serve: {error}", file=sys.stderr)
             return 1
+    if options.scale:
+        return scale.run()
     if options.services:
         return print_services(services.run(Routed, options), options)
     started = time.monotonic()

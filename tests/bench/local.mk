@@ -18,5 +18,6 @@ EXTRA_DIST += \
 	tests/bench/netns.py \
 	tests/bench/report.py \
 	tests/bench/run \
+	tests/bench/scale.py \
 	tests/bench/services.py
 dist_doc_DATA += doc/BENCHMARKS.md
