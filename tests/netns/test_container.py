@@ -1,14 +1,22 @@
 """The DaemonSet's container: portald with exactly the privilege that contrib/kubernetes gives it."""
 import os
+import shutil
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
+import daemon
 import manifests as objects
+import peers
 import processes
 import pytest
 import rules
+import scrape
 import wait
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
+from fake_apiserver import FakeApiServer  # noqa: E402
 
 yaml = pytest.importorskip("yaml", reason="needs a YAML reader (Debian: python3-yaml)")
 
@@ -91,7 +99,8 @@ def test_an_external_ip_of_the_node_is_taken_at_a_low_port(lab, web, manifests, 
 
 
 def add_service(manifests):
-    manifests.write("more.yaml", objects.service("more", "10.96.0.11"), objects.endpoints("more", ["10.1.0.11"]))
+    manifests.write("more.yaml", objects.service("more", "10.96.0.11"),
+                    objects.endpoints("more", ["10.1.0.11"]))
 
 
 def test_a_relay_that_hangs_is_ended_at_the_end(lab, web, container, portald):
@@ -101,3 +110,43 @@ def test_a_relay_that_hangs_is_ended_at_the_end(lab, web, container, portald):
     os.kill(relay, signal.SIGSTOP)
     assert running.terminate() == 0
     wait.until(lambda: not os.path.exists(f"/proc/{relay}"), 15, "the relay to be ended")
+
+
+# ---- with the ConfigMap and the pod's own token ----
+
+@pytest.fixture
+def cluster(lab, workdir):
+    with lab.node.entered():
+        fake = FakeApiServer(str(workdir)).start()
+    fake.put(objects.service("web", "10.96.0.10"))
+    fake.put(objects.endpoints("web", [pod.address for pod in lab.pods]))
+    yield fake
+    fake.stop()
+
+
+def write_config_map(cluster, directory):
+    """The ConfigMap's files and the ServiceAccount's, at paths of the test; returns config.conf's path."""
+    data = yaml.safe_load((DAEMON_SET.parent / "configmap.yaml").read_text(encoding="utf-8"))["data"]
+    for name, text in data.items():
+        text = text.replace("/var/run/secrets/kubernetes.io/serviceaccount", str(directory))
+        text = text.replace("/etc/portald", str(directory))
+        text = text.replace("https://api.cluster.example:6443", cluster.url)
+        (directory / name).write_text(text, encoding="utf-8")
+    shutil.copy(directory / "pki/ca.crt", directory / "ca.crt")
+    token = directory / "token"
+    token.write_text("token-1", encoding="ascii")
+    token.chmod(0o600)  # as the kubelet makes it: root's alone
+    return directory / "config.conf"
+
+
+def test_config_map_and_token_are_all_it_takes(lab, cluster, serve, container, binary, workdir):
+    for pod in lab.pods:
+        serve(pod, f"{pod.address}:8080", peers.identity(pod.name))
+    running = daemon.Portald(binary, lab.node, workdir / "log", wrapper=container)
+    running.start(f"--config={write_config_map(cluster, workdir)}", "--hostname-override=node-a")
+    try:
+        assert {peers.fetch(lab.client, "10.96.0.10:80") for _ in range(6)} == {"pod1", "pod2", "pod3"}
+        for path in ("/livez", "/readyz", "/healthz"):
+            assert scrape.get(lab.node, "127.0.0.1:10256", path)[0] == 200, path
+    finally:
+        running.finish()
