@@ -25,23 +25,16 @@ static socklen_t make_address(struct sockaddr_un *address)
 	return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + strlen(NAME));
 }
 
-static int open_socket(void)
-{
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-
-	return fd < 0 ? -errno : fd;
-}
-
 /* The process that has the name. Returns 0, or a negative errno: -ECONNREFUSED if there is none that listens.
  */
 static int find_holder(struct ucred *holder)
 {
 	struct sockaddr_un address;
 	socklen_t address_length = make_address(&address), length = sizeof(*holder);
-	int fd = open_socket(), rc = 0;
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), rc = 0;
 
 	if (fd < 0)
-		return fd;
+		return -errno;
 	if (connect(fd, (struct sockaddr *)&address, address_length) < 0 ||
 		getsockopt(fd, SOL_SOCKET, SO_PEERCRED, holder, &length) < 0)
 		rc = -errno;
@@ -76,8 +69,8 @@ int instance_claim(const struct options *options, int *fd)
 	*fd = -1;
 	if (options->command != OPTIONS_DAEMON || options->steering == OPTIONS_STEERING_NONE)
 		return 0;
-	*fd = open_socket();
-	rc = *fd < 0 ? *fd : take_name(*fd);
+	*fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	rc = *fd < 0 ? -errno : take_name(*fd);
 	if (rc == 0)
 		return 0;
 	if (*fd >= 0)

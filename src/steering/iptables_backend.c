@@ -298,12 +298,17 @@ static void iptables_close(struct backend *backend)
 	free(backend);
 }
 
+/* What a tool said that failed; NULL: it didn't. */
+struct trial {
+	char *failure;
+};
+
 static void on_saved(void *context, const struct tool_result *result)
 {
-	char **failure = context;
+	struct trial *trial = context;
 
 	if (result->error < 0)
-		*failure = mem_printf("%.*s", (int)strcspn(result->err, "\n"), result->err);
+		trial->failure = mem_printf("%.*s", (int)strcspn(result->err, "\n"), result->err);
 }
 
 struct reading {
@@ -345,18 +350,19 @@ static bool iptables_works(int tool_timeout_ms, char **why)
 {
 	struct host_tools tools[2];
 	int count = host_tools_find_all(tools);
-	char *failure = NULL;
+	struct trial trial = {.failure = NULL};
 
 	if (count > 0) {
 		const char *const argv[] = {tools[0].v4.save, "-t", "nat", NULL};
 
 		tool_run_wait(&(struct tool_job){
-			.argv = argv, .timeout_ms = tool_timeout_ms, .done = on_saved, .context = &failure});
+			.argv = argv, .timeout_ms = tool_timeout_ms, .done = on_saved, .context = &trial});
 	}
 	for (int i = 0; i < count; i++)
 		host_tools_fini(&tools[i]);
-	*why = failure ? failure : mem_strdup(count > 0 ? "iptables works" : "iptables is not installed");
-	return count > 0 && !failure;
+	*why = trial.failure ? trial.failure
+			     : mem_strdup(count > 0 ? "iptables works" : "iptables is not installed");
+	return count > 0 && !trial.failure;
 }
 
 const struct backend_ops backend_iptables = {
