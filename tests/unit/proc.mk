@@ -1,10 +1,14 @@
 # Unit tests of the module proc: the command line and the supervisor's table.
 if HAVE_CMOCKA
-check_PROGRAMS += tests/unit/test_reload tests/unit/test_config tests/unit/test_host tests/unit/test_confine tests/unit/test_manifests tests/unit/test_notify tests/unit/test_options tests/unit/test_table
+check_PROGRAMS += tests/unit/test_reload tests/unit/test_config tests/unit/test_host tests/unit/test_confine tests/unit/test_manifests tests/unit/test_notify tests/unit/test_options tests/unit/test_permits tests/unit/test_table
 
 tests_unit_test_options_SOURCES = tests/unit/test_options.c
 tests_unit_test_options_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 tests_unit_test_options_LDADD = $(PORTALD_LIBS) $(CMOCKA_LIBS)
+
+tests_unit_test_permits_SOURCES = tests/unit/test_permits.c
+tests_unit_test_permits_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+tests_unit_test_permits_LDADD = $(PORTALD_LIBS) $(CMOCKA_LIBS)
 
 tests_unit_test_table_SOURCES = tests/unit/test_table.c
 tests_unit_test_table_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
