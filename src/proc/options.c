@@ -2,6 +2,7 @@
  * before any other exists. */
 #include "proc/options.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -122,6 +123,9 @@ void options_init(struct options *options)
 	options->oom_score_adj = OOM_SCORE_ADJ;
 	conntrack_sysctls_init(&options->conntrack);
 	options->node_name = mem_strdup(uname(&host) == 0 ? host.nodename : "localhost");
+	/* As kubelet makes the Node's name of it. */
+	for (char *at = options->node_name; *at; at++)
+		*at = (char)tolower((unsigned char)*at);
 }
 
 void options_fini(struct options *options)
