@@ -232,7 +232,7 @@ static void collect_element(void *context, const struct place *place, const char
 			read = addr_parse(&entry.at.addr, text) == 0;
 		}
 	}
-	if (read && read_numbers(numbers, &entry))
+	if (numbers && read && read_numbers(numbers, &entry))
 		left_add(collecting->left, &entry);
 	free(text);
 }

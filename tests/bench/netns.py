@@ -67,7 +67,8 @@ class Netns:
             routes = self.run("ip", "-4", "route", "show", "table", table).splitlines()
             for route in routes:
                 if not route.startswith("broadcast"):
-                    self.run("ip", "route", "replace", *route.split(), "table", table,
+                    words = route.replace(" linkdown", "").split()
+                    self.run("ip", "route", "replace", *words, "table", table,
                              "congctl", CONGESTION_CONTROL)
 
     def close(self):

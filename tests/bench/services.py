@@ -90,20 +90,20 @@ class Portald(candidates.Portald):
     def wait_for(self, ready, what, seconds=120):
         return super().wait_for(ready, what, seconds)
 
-    def milliseconds(self, end, since=0):
-        """From the last plan before it to the line that says `end`."""
-        lines = self.log()[since:].splitlines()
-        last = next(i for i, line in enumerate(lines) if end in line)
-        first = max(i for i, line in enumerate(lines[:last]) if "manifests loaded" in line)
-        stamps = [datetime.datetime.fromisoformat(re.search(r"time=(\S+?)Z", lines[i])[1])
-                  for i in (first, last)]
-        return (stamps[1] - stamps[0]).total_seconds() * 1000
+    def milliseconds(self, since=0):
+        """From the first plan in the log to the word after it that it is in force; None as long as it isn't."""
+        end = '(?:msg=ready|msg="plan in force")'
+        found = re.search(rf'time=(\S+?)Z [^\n]*"manifests loaded".*?time=(\S+?)Z [^\n]*{end}',
+                          self.log()[since:], re.DOTALL)
+        if not found:
+            return None
+        begin, done = (datetime.datetime.fromisoformat(stamp) for stamp in found.groups())
+        return max(1, (done - begin).total_seconds() * 1000)
 
     def add_one(self, number):
         since = len(self.log())
         self.write_services(f"{number}.yaml", [number])
-        self.wait_for(lambda: 'msg="plan in force"' in self.log()[since:], "the new Service is not in force")
-        return self.milliseconds('msg="plan in force"', since)
+        return self.wait_for(lambda: self.milliseconds(since), "the new Service is not in force")
 
     def roles(self):
         """{title: pid} of portald's processes, without the tools that it runs for a moment."""
@@ -178,7 +178,7 @@ def measure(topology, flags, count, options):
         try:
             portald.launch_portald(*flags, f"--iptables-sync-period={AUDIT_S}s",
                                    "--iptables-min-sync-period=0s")
-            row = {"sync_ms": portald.milliseconds("msg=ready"),
+            row = {"sync_ms": portald.wait_for(portald.milliseconds, "the Services are not in force"),
                    "add_ms": min(portald.add_one(count + i) for i in range(ADDITIONS))}
             row.update(connections(topology, portald, count, options))
             row.update(portald.resident_mb())
