@@ -112,6 +112,10 @@ distcheck() {
 	make -C "$gcc_build" distcheck
 }
 
+deb() {
+	as_root make -C "$gcc_build" check-deb
+}
+
 is_chosen() {
 	local one
 	[ ${#chosen[@]} -gt 0 ] || return 0
@@ -197,7 +201,10 @@ stage san-check check_san san &
 wait
 
 stage valgrind valgrind gcc &
-stage distcheck distcheck gcc &
+{
+	stage distcheck distcheck gcc
+	stage deb deb gcc
+} &
 wait
 
 failed=$(stages_that failed)
