@@ -39,11 +39,15 @@ def state(namespace):
     """What portald must leave as it was: all rules of both variants, no table of its own, all routes and
     addresses, for both families.
 
-    Built-in chains and tables that hold nothing are passed over: looking at them makes them."""
+    Built-in chains and tables that hold nothing are passed over: looking at them makes them. So is what is
+    link-local: the kernel gives an interface that when it finds it up, a moment after the lab is made."""
+    def lasting(text):
+        return [line for line in text.splitlines() if not re.search(r"\b(fe80:|ff00::/8)", line)]
+
     saved = [line for family in TOOLS for variant in VARIANTS for line in save(namespace, variant, family)
              if line.startswith("-A") or (line.startswith(":") and line.endswith("-"))]
-    addresses = re.sub(r"(?m)^\d+: ", "", namespace.run("ip", "-o", "addr"))
-    routes = [namespace.run("ip", flag, "route", "show", "table", "all") for flag in ("-4", "-6")]
+    addresses = lasting(re.sub(r"(?m)^\d+: ", "", namespace.run("ip", "-o", "addr")))
+    routes = [lasting(namespace.run("ip", flag, "route", "show", "table", "all")) for flag in ("-4", "-6")]
     tables = [line for line in namespace.run("nft", "list", "tables").splitlines() if " portald" in line]
     return saved, tables, routes, addresses
 
