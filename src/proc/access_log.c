@@ -142,7 +142,7 @@ static void write_all(int fd, const char *bytes, size_t count)
 
 int access_log_write(int pipe_fd, int file_fd)
 {
-	static char bytes[CHUNK_BYTES];
+	char bytes[CHUNK_BYTES];
 	struct pollfd fds[] = {{.fd = pipe_fd, .events = POLLIN}, {.events = POLLIN}};
 	bool ending = false, line_ended = true;
 	sigset_t mask;

@@ -177,12 +177,12 @@ static char *receive_all(int fd)
 	ssize_t got = 1;
 
 	while (got > 0) {
-		struct pollfd wait = {.fd = fd, .events = POLLIN};
+		struct pollfd readable = {.fd = fd, .events = POLLIN};
 		int64_t left_ms = deadline_ms - clock_now_ms();
 
 		if (left_ms <= 0 || length == SETTINGS_MAX_TEXT_BYTES)
 			break;
-		if (poll(&wait, 1, (int)left_ms) <= 0)
+		if (poll(&readable, 1, (int)left_ms) <= 0)
 			continue;
 		got = read(fd, text + length, SETTINGS_MAX_TEXT_BYTES - length);
 		length += got > 0 ? (size_t)got : 0;

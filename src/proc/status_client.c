@@ -77,7 +77,7 @@ static char *request_text(const struct options *options)
 /* The whole answer. Returns 0 or a negative errno. */
 static int exchange(int fd, const char *request, struct evbuffer *answer)
 {
-	static char bytes[READ_BYTES];
+	char bytes[READ_BYTES];
 	ssize_t got;
 
 	if (send(fd, request, strlen(request), MSG_NOSIGNAL) < 0)

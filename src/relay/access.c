@@ -84,13 +84,13 @@ static void write_line(struct relay *relay, const struct listener *listener, con
 	const struct half *halves)
 {
 	char line[LINE_BYTES], now[40], client[ADDR_TEXT_BYTES], portal[ADDR_TEXT_BYTES];
-	char backend[ADDR_TEXT_BYTES + 16] = "null", at[ADDR_TEXT_BYTES], connect[32] = "null";
+	char backend[ADDR_TEXT_BYTES + 16] = "null", at[ADDR_TEXT_BYTES], connect_ms[32] = "null";
 	int64_t end_us = clock_now_us();
 	int length;
 
 	if (access->backend.port) {
 		snprintf(backend, sizeof(backend), "\"%s\"", addr_port_format(&access->backend, at));
-		snprintf(connect, sizeof(connect), "%.3f",
+		snprintf(connect_ms, sizeof(connect_ms), "%.3f",
 			(double)(access->connected_us - access->accepted_us) / 1000);
 	}
 	length = snprintf(line, sizeof(line),
@@ -102,7 +102,7 @@ static void write_line(struct relay *relay, const struct listener *listener, con
 		addr_port_format(&access->arrival.client, client),
 		addr_port_format(&access->arrival.portal, portal), backend, access->attempts,
 		(unsigned long long)(halves ? halves[CLIENT].bytes : 0),
-		(unsigned long long)(halves ? halves[BACKEND].bytes : 0), connect,
+		(unsigned long long)(halves ? halves[BACKEND].bytes : 0), connect_ms,
 		(double)(end_us - access->accepted_us) / 1000, access->how ? access->how : "client_gone");
 	count(relay,
 		length > 0 && length < LINE_BYTES && write(relay->access_fd, line, (size_t)length) == length);
