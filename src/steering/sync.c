@@ -29,6 +29,9 @@
 /* How the tools say that they have waited in vain. */
 #define LOCK_WORDS "xtables lock"
 
+/* A text that changes nothing: a tool that refuses even this has more against it than one rule. */
+#define PROBE "*nat\nCOMMIT\n"
+
 enum state { SAVE_NAT, SAVE_FILTER, RESTORE, CHANGE, DONE };
 
 struct sync {
@@ -40,6 +43,7 @@ struct sync {
 	struct event *step_event;
 	bool restored; /* the kernel was given something */
 	bool trying;   /* rules were refused; attempt is valid */
+	bool probed;   /* the tool was asked whether it takes anything at all */
 	struct attempt attempt;
 };
 
@@ -185,7 +189,7 @@ static void look_again(struct sync *sync)
 
 static void finish(struct sync *sync)
 {
-	bool corrected = sync->restored && sync->state != CHANGE;
+	bool corrected = sync->restored && !sync->probed && sync->state != CHANGE;
 
 	sync->state = DONE;
 	sync->job.done(sync->job.context, 0, NULL, corrected);
@@ -297,6 +301,11 @@ static void step_restore(struct sync *sync)
 		if (sync->trying && sync->text && !sync->text[0])
 			attempt_succeeded(&sync->attempt);
 	} while (sync->trying && sync->text && !sync->text[0]);
+	/* If every rule was refused and nothing else was given, it may be the tool that takes nothing. */
+	if (sync->trying && !sync->text && !sync->restored && !sync->probed) {
+		sync->probed = true;
+		sync->text = mem_strdup(PROBE);
+	}
 	if (sync->text && sync->text[0])
 		give_text(sync);
 	else

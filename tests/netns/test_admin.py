@@ -114,7 +114,8 @@ def test_an_address_in_use_is_the_end_if_asked(lab, web, manifests, binary, work
     running.finish()
 
 
-def test_healthz_fails_while_rules_cannot_be_changed(lab, web, manifests, workdir, portald):
+@pytest.mark.parametrize("change", ["added", "removed"])
+def test_healthz_fails_while_rules_cannot_be_changed(lab, web, manifests, workdir, portald, change):
     tools, broken = workdir / "tools", workdir / "broken"
     tools.mkdir()
     for name in ("iptables-nft-restore", "iptables-restore"):
@@ -122,8 +123,12 @@ def test_healthz_fails_while_rules_cannot_be_changed(lab, web, manifests, workdi
         path.write_text(f'#!/bin/sh\ntest -e {broken} && exit 4\nexec /usr/sbin/{name} "$@"\n',
                         encoding="ascii")
         path.chmod(0o755)
-    manifests.write("more.yaml", objects.service("more", "10.96.0.11"),
-                    objects.endpoints("more", [lab.pods[0].address]))
+    def add():
+        manifests.write("more.yaml", objects.service("more", "10.96.0.11"),
+                        objects.endpoints("more", [lab.pods[0].address]))
+
+    if change == "removed":
+        add()
     portald("--iptables-sync-period=1s",
             wrapper=["env", f"PATH={tools}:/usr/sbin:/usr/bin:/sbin:/bin"])
 
@@ -132,7 +137,10 @@ def test_healthz_fails_while_rules_cannot_be_changed(lab, web, manifests, workdi
 
     assert status() == 200
     broken.touch()
-    manifests.remove("more.yaml")  # of a rule that is added it might be the rule's fault
+    if change == "added":
+        add()
+    else:
+        manifests.remove("more.yaml")
     wait.until(lambda: status() == 503, 20, "/healthz to fail")
     assert status("/livez") == 503
     assert status("/readyz") == 200, "the last good state is in force"
