@@ -12,7 +12,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-MIRROR = os.environ.get("DEBIAN_MIRROR", "http://deb.debian.org/debian")
+# Another mirror than debootstrap's own.
+MIRROR = [os.environ["DEBIAN_MIRROR"]] if os.environ.get("DEBIAN_MIRROR") else []
 
 
 def run(*argv):
@@ -49,7 +50,7 @@ class Build:
             sys.exit(f"no way to make {image}")
         base = self.work / "base"
         if not base.exists():
-            run("debootstrap", "--variant=minbase", "bookworm", base, MIRROR)
+            run("debootstrap", "--variant=minbase", "bookworm", base, *MIRROR)
             shutil.copy("/etc/resolv.conf", base / "etc/resolv.conf")
         self.stages.append(self.work / f"stage{len(self.stages)}")
         self.names[name] = self.root
