@@ -1,16 +1,15 @@
 /* Owns the metrics of the processes: control's own from /proc, the others' from what they tell in the shared
  * counters. Runs in control. */
-#include <dirent.h>
 #include <event2/buffer.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "admin/admin_private.h"
 #include "admin/text.h"
 #include "portald/clock.h"
+#include "portald/descriptors.h"
 #include "portald/mem.h"
 #include "portald/stats.h"
 
@@ -45,20 +44,6 @@ static double ticks_seconds(uint64_t ticks)
 	return (double)ticks / (double)sysconf(_SC_CLK_TCK);
 }
 
-static uint64_t count_descriptors(void)
-{
-	DIR *directory = opendir("/proc/self/fd");
-	uint64_t count = 0;
-
-	if (!directory)
-		return 0;
-	while (readdir(directory))
-		count++;
-	closedir(directory);
-	/* Not "." and "..", and not the directory itself. */
-	return count > 3 ? count - 3 : 0;
-}
-
 static void print_one(
 	struct evbuffer *out, const char *name, enum text_type type, const char *help, double value)
 {
@@ -68,20 +53,18 @@ static void print_one(
 
 static void print_own(const struct admin *admin, struct evbuffer *out)
 {
-	struct rlimit limit = {.rlim_cur = 0};
 	uint64_t fields[STAT_FIELDS] = {0};
 	int64_t age_ms = admin->options.now_ms() - admin->health.started_ms;
 
 	if (!read_stat("/proc/self/stat", fields))
 		return;
-	getrlimit(RLIMIT_NOFILE, &limit);
 	print_one(out, "process_cpu_seconds_total", TEXT_COUNTER,
 		"CPU time of the process that answers: control",
 		ticks_seconds(fields[STAT_USER] + fields[STAT_SYSTEM]));
 	print_one(out, "process_open_fds", TEXT_GAUGE, "Descriptors that control has open",
-		(double)count_descriptors());
+		(double)descriptors_open());
 	print_one(out, "process_max_fds", TEXT_GAUGE, "Descriptors that control may have open",
-		(double)limit.rlim_cur);
+		(double)descriptors_limit());
 	print_one(out, "process_resident_memory_bytes", TEXT_GAUGE, "Resident memory of control",
 		(double)fields[STAT_RESIDENT] * (double)sysconf(_SC_PAGESIZE));
 	print_one(out, "process_virtual_memory_bytes", TEXT_GAUGE, "Virtual memory of control",

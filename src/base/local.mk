@@ -2,6 +2,7 @@ noinst_LIBRARIES += src/base/libbase.a
 src_base_libbase_a_SOURCES = \
 	include/portald/addr.h \
 	include/portald/clock.h \
+	include/portald/descriptors.h \
 	include/portald/hash.h \
 	include/portald/log.h \
 	include/portald/mem.h \
@@ -10,6 +11,7 @@ src_base_libbase_a_SOURCES = \
 	src/base/addr.c \
 	src/base/addr_own.c \
 	src/base/clock.c \
+	src/base/descriptors.c \
 	src/base/hash.c \
 	src/base/log.c \
 	src/base/mem.c \

@@ -2,16 +2,15 @@
  * /proc directory. */
 #include "proc/vitals.h"
 
-#include <dirent.h>
 #include <event2/event.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
+#include "portald/descriptors.h"
 #include "portald/mem.h"
 #include "portald/stats.h"
 
-/* Counting costs some milliseconds where there are ten thousands of them. */
+/* Counting descriptors takes its time where there are many. */
 #define INTERVAL_S 15
 
 struct vitals {
@@ -19,30 +18,14 @@ struct vitals {
 	struct event *timer;
 };
 
-static uint64_t count_descriptors(void)
-{
-	DIR *directory = opendir("/proc/self/fd");
-	uint64_t count = 0;
-
-	if (!directory)
-		return 0;
-	while (readdir(directory))
-		count++;
-	closedir(directory);
-	/* Not "." and "..", and not the directory itself. */
-	return count > 3 ? count - 3 : 0;
-}
-
 static void tell(evutil_socket_t fd, short what, void *context)
 {
 	struct vitals *vitals = context;
-	struct rlimit limit = {.rlim_cur = 0};
 
 	(void)fd;
 	(void)what;
-	getrlimit(RLIMIT_NOFILE, &limit);
-	atomic_store(&vitals->process->open_fds, count_descriptors());
-	atomic_store(&vitals->process->max_fds, limit.rlim_cur);
+	atomic_store(&vitals->process->open_fds, descriptors_open());
+	atomic_store(&vitals->process->max_fds, descriptors_limit());
 }
 
 struct vitals *vitals_new(struct event_base *base, struct stats *stats)
