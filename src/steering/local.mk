@@ -2,11 +2,15 @@ noinst_LIBRARIES += src/steering/libsteering.a
 src_steering_libsteering_a_CFLAGS = $(AM_CFLAGS) $(LIBEVENT_CFLAGS) $(MNL_CFLAGS) $(CONNTRACK_CFLAGS)
 src_steering_libsteering_a_SOURCES = \
 	include/portald/steering.h \
+	src/steering/addr_set.c \
+	src/steering/addr_set.h \
 	src/steering/attempt.c \
 	src/steering/attempt.h \
 	src/steering/backend.h \
 	src/steering/bisect.c \
 	src/steering/bisect.h \
+	src/steering/connections.c \
+	src/steering/connections.h \
 	src/steering/conntrack.c \
 	src/steering/conntrack.h \
 	src/steering/conntrack_index.c \

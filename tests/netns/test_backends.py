@@ -1,6 +1,7 @@
 """What is particular to the ways of steering: choosing one, changing it, and what each leaves alone."""
 import re
 
+import app as app_module
 import conftest
 import lab as lab_module
 import manifests as objects
@@ -133,6 +134,58 @@ def test_a_route_that_somebody_removes_comes_back_at_once(lab, web, portald):
     wait.until(lambda: "local 10.96.0.10" in lab.node.run("ip", "route", "show", "table", "local"), 15,
                lambda: f"the route to come back; log:\n{running.log_tail()}")
     assert is_served(lab)
+
+
+def local_routes(lab):
+    return [route.split()[1] for flag in ("-4", "-6")
+            for route in lab.node.run("ip", flag, "route", "show", "table", "local", "proto", "112").splitlines()]
+
+
+def test_a_removed_address_lingers_until_its_last_connection_has_ended(lab, serve, family, manifests, portald):
+    kept, removed = (app_module.App(lab, family, manifests, name=name, number=number)
+                     for name, number in (("kept", 9), ("removed", 10)))
+    removed.serve(serve, peers.identity_and_hold)
+    for app in (kept, removed):
+        app.write()
+    running = portald("--steering=local", "--iptables-sync-period=200ms")
+    connections = [peers.hold_open(namespace, removed.at())[0] for namespace in removed.standpoints()]
+    running.change(manifests.remove, "removed.yaml")
+    address = removed.cluster_ips[0]
+    for namespace in removed.standpoints():
+        assert removed.outcome(namespace) == "refused"
+    assert address in local_routes(lab)
+    if family.name == "v4":  # iproute2 can't say which of IPv6's local routes is meant
+        lab.node.run("ip", "route", "del", "local", address, "table", "local")
+        running.wait_log("somebody else had changed rules of ours")
+        assert address in local_routes(lab)
+    since = len(running.log())
+    while connections:
+        for connection in connections:
+            peers.ping(connection)
+        assert address in local_routes(lab)
+        connections.pop().close()
+    wait.until(lambda: local_routes(lab) == kept.cluster_ips, 20, "the route to go")
+    assert "somebody else" not in running.log()[since:]
+
+
+def test_a_lingering_address_can_be_a_services_again(lab, web, manifests, portald):
+    text = (manifests.path / "web.yaml").read_text(encoding="utf-8")
+    running = portald("--steering=local")
+    with lab.client.connect(CLUSTER_IP):
+        running.change(manifests.remove, "web.yaml")
+        running.change(manifests.write_text, "web.yaml", text)
+        assert is_served(lab)
+    assert is_served(lab)
+
+
+def test_a_start_after_a_kill_keeps_no_address_that_nobody_uses(lab, web, manifests, portald):
+    killed = portald("--steering=local")
+    with lab.client.connect(CLUSTER_IP):
+        killed.kill_all()
+        manifests.remove("web.yaml")
+        manifests.write("other.yaml", objects.service("other", "10.96.0.30"))
+        portald("--steering=local").before = killed.before
+        assert local_routes(lab) == ["10.96.0.30"]
 
 
 def test_no_connection_is_tracked_and_no_rule_made(lab, web, portald):

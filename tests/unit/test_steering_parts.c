@@ -9,7 +9,9 @@
 
 #include <cmocka.h>
 
+#include "portald/mem.h"
 #include "portald/steering.h"
+#include "steering/addr_set.h"
 #include "steering/bisect.h"
 #include "steering/left.h"
 #include "steering/pace.h"
@@ -178,6 +180,52 @@ static void an_interface_without_address_makes_arriving_traffic_go_to_the_nodes_
 		free(text);
 	}
 	steering_rules_fini(&rules);
+}
+
+/* ---- sets of addresses ---- */
+
+#define UNIVERSE 5
+
+/* Some of five addresses, by the bits of a number. */
+static struct addr_set some(unsigned bits)
+{
+	static const char *const all[UNIVERSE] = {"0.0.0.1", "10.0.0.1", "255.0.0.1", "::1", "fd00::1"};
+	struct addr_set set = {.list = mem_calloc(UNIVERSE, sizeof(*set.list))};
+
+	for (size_t i = 0; i < UNIVERSE; i++) {
+		if (bits & 1u << i)
+			set.list[set.count++] = at(all[i], 0).addr;
+	}
+	return set;
+}
+
+static void assert_set(struct addr_set set, unsigned bits)
+{
+	struct addr_set expected = some(bits), all = some((1u << UNIVERSE) - 1);
+
+	assert_int_equal(set.count, expected.count);
+	for (size_t i = 0; i < set.count; i++)
+		assert_true(addr_equal(&set.list[i], &expected.list[i]));
+	for (size_t i = 0; i < UNIVERSE; i++)
+		assert_int_equal(addr_set_find(&set, &all.list[i]) != NULL, bits >> i & 1);
+	addr_set_fini(&set);
+	addr_set_fini(&expected);
+	addr_set_fini(&all);
+}
+
+static void sets_of_addresses_are_added_and_taken_away(void **state)
+{
+	(void)state;
+	for (unsigned a = 0; a < 1u << UNIVERSE; a++) {
+		for (unsigned b = 0; b < 1u << UNIVERSE; b++) {
+			struct addr_set left = some(a), right = some(b);
+
+			assert_set(addr_set_union(&left, &right), a | b);
+			assert_set(addr_set_minus(&left, &right), a & ~b);
+			addr_set_fini(&left);
+			addr_set_fini(&right);
+		}
+	}
 }
 
 int main(void)
