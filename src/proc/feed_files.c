@@ -41,16 +41,69 @@ static void print_finding(enum source_severity severity, const char *line)
 
 /* ---- what is new ---- */
 
-static void tell_service(const struct feed_files *feed, const struct model_snapshot *snapshot,
-	const struct model_service *service, bool service_changed, bool endpoints_changed)
+/* A walk over a snapshot's Services and, as both are sorted alike, the slices of each. */
+struct walk {
+	const struct model_snapshot *snapshot;
+	size_t at;                 /* the Service */
+	size_t first, slice_count; /* its slices */
+};
+
+/* Negative if the slice is of a Service before that one, 0 if it is of that one. */
+static int slice_order(const struct model_slice *slice, const struct model_service *service)
 {
-	size_t first, count = model_slices_of(snapshot, service, &first);
+	int by_namespace = strcmp(slice->namespace, service->namespace);
+
+	return by_namespace ? by_namespace : strcmp(slice->service_name, service->name);
+}
+
+/* Finds the slices of the Service at which it is. */
+static void walk_find_slices(struct walk *walk)
+{
+	const struct model_snapshot *snapshot = walk->snapshot;
+	const struct model_service *service;
+
+	walk->first += walk->slice_count;
+	walk->slice_count = 0;
+	if (walk->at == snapshot->service_count)
+		return;
+	service = snapshot->services[walk->at];
+	while (walk->first < snapshot->slice_count && slice_order(snapshot->slices[walk->first], service) < 0)
+		walk->first++;
+	while (walk->first + walk->slice_count < snapshot->slice_count &&
+		slice_order(snapshot->slices[walk->first + walk->slice_count], service) == 0)
+		walk->slice_count++;
+}
+
+static struct walk walk_begin(const struct model_snapshot *snapshot)
+{
+	struct walk walk = {.snapshot = snapshot};
+
+	walk_find_slices(&walk);
+	return walk;
+}
+
+static void walk_next(struct walk *walk)
+{
+	walk->at++;
+	walk_find_slices(walk);
+}
+
+/* NULL at the end. */
+static const struct model_service *walk_service(const struct walk *walk)
+{
+	return walk->at < walk->snapshot->service_count ? walk->snapshot->services[walk->at] : NULL;
+}
+
+static void tell_service(
+	const struct feed_files *feed, const struct walk *walk, bool service_changed, bool endpoints_changed)
+{
+	const struct model_service *service = walk_service(walk);
 	struct feed_service told = {
 		.namespace = service->namespace,
 		.name = service->name,
 		.service = service,
-		.slices = snapshot->slices + first,
-		.slice_count = count,
+		.slices = walk->snapshot->slices + walk->first,
+		.slice_count = walk->slice_count,
 		.service_changed = service_changed,
 		.endpoints_changed = endpoints_changed,
 	};
@@ -69,54 +122,57 @@ static void tell_gone(const struct feed_files *feed, const struct model_service 
 	feed->setup.handlers->service(feed->setup.context, &told);
 }
 
-static bool same_slices(const struct model_snapshot *old, const struct model_service *was,
-	const struct model_snapshot *new, const struct model_service *is)
+static bool same_slices(const struct walk *old, const struct walk *new)
 {
-	size_t old_first, new_first, count = model_slices_of(old, was, &old_first);
-
-	if (model_slices_of(new, is, &new_first) != count)
+	if (old->slice_count != new->slice_count)
 		return false;
-	for (size_t i = 0; i < count; i++) {
-		if (!model_slice_equal(old->slices[old_first + i], new->slices[new_first + i]))
+	for (size_t i = 0; i < old->slice_count; i++) {
+		if (!model_slice_equal(
+			    old->snapshot->slices[old->first + i], new->snapshot->slices[new->first + i]))
 			return false;
 	}
 	return true;
 }
 
-static int services_order(
-	const struct model_snapshot *old, size_t i, const struct model_snapshot *new, size_t j)
+static int services_order(const struct model_service *a, const struct model_service *b)
 {
 	int by_namespace;
 
-	if (i == old->service_count)
-		return 1;
-	if (j == new->service_count)
-		return -1;
-	by_namespace = strcmp(old->services[i]->namespace, new->services[j]->namespace);
-	return by_namespace ? by_namespace : strcmp(old->services[i]->name, new->services[j]->name);
+	if (!a || !b)
+		return a ? -1 : 1;
+	by_namespace = strcmp(a->namespace, b->namespace);
+	return by_namespace ? by_namespace : strcmp(a->name, b->name);
 }
 
-/* Both are sorted alike. again: also what is the same. */
+/* again: also what is the same. */
+static void tell_same(
+	const struct feed_files *feed, const struct walk *was, const struct walk *is, bool again)
+{
+	bool service_changed = !model_service_equal(walk_service(was), walk_service(is));
+	bool endpoints_changed = !same_slices(was, is);
+
+	if (again || service_changed || endpoints_changed)
+		tell_service(feed, is, service_changed, endpoints_changed);
+}
+
 static void tell_changes(const struct feed_files *feed, const struct model_snapshot *old,
 	const struct model_snapshot *new, bool again)
 {
-	size_t i = 0, j = 0;
+	struct walk was = walk_begin(old), is = walk_begin(new);
 
-	while (i < old->service_count || j < new->service_count) {
-		int order = services_order(old, i, new, j);
+	while (walk_service(&was) || walk_service(&is)) {
+		int order = services_order(walk_service(&was), walk_service(&is));
 
-		if (order < 0) {
-			tell_gone(feed, old->services[i++]);
-		} else if (order > 0) {
-			tell_service(feed, new, new->services[j++], true, true);
-		} else {
-			const struct model_service *was = old->services[i++], *is = new->services[j++];
-			bool service_changed = !model_service_equal(was, is);
-			bool endpoints_changed = !same_slices(old, was, new, is);
-
-			if (again || service_changed || endpoints_changed)
-				tell_service(feed, new, is, service_changed, endpoints_changed);
-		}
+		if (order < 0)
+			tell_gone(feed, walk_service(&was));
+		else if (order > 0)
+			tell_service(feed, &is, true, true);
+		else
+			tell_same(feed, &was, &is, again);
+		if (order <= 0)
+			walk_next(&was);
+		if (order >= 0)
+			walk_next(&is);
 	}
 }
 
@@ -132,8 +188,8 @@ static bool same_text(const char *a, const char *b)
 	return a && b ? strcmp(a, b) == 0 : a == b;
 }
 
-/* Takes the snapshot. */
-static void take_snapshot(struct feed_files *feed, struct model_snapshot *snapshot)
+/* Takes the snapshot. whole: nothing was left out of it. */
+static void take_snapshot(struct feed_files *feed, struct model_snapshot *snapshot, bool whole)
 {
 	struct model_snapshot *old = feed->snapshot;
 	struct feed_node node = {.zone = zone_of(feed, snapshot)};
@@ -146,6 +202,8 @@ static void take_snapshot(struct feed_files *feed, struct model_snapshot *snapsh
 	if (moved)
 		feed->setup.handlers->node(feed->setup.context, &node);
 	tell_changes(feed, old, snapshot, moved);
+	feed->setup.handlers->settled(feed->setup.context, whole);
+	/* Which takes a while if there is much of it. */
 	model_snapshot_unref(old);
 }
 
@@ -171,10 +229,9 @@ static void take_up(struct feed_files *feed)
 	}
 	log_info("manifests loaded", log_int("services", (int64_t)snapshot->service_count),
 		log_int("errors", (int64_t)errors));
-	take_snapshot(feed, snapshot);
 	/* A restarted control whose manifests have errors must not have the rest removed that its predecessor
 	 * had put in force. */
-	feed->setup.handlers->settled(feed->setup.context, errors == 0 || feed->setup.first);
+	take_snapshot(feed, snapshot, errors == 0 || feed->setup.first);
 }
 
 static void load(struct feed_files *feed)

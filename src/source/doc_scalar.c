@@ -9,10 +9,11 @@
 /* Longer ones are no numbers that fit 64 bits. */
 #define NUMBER_MAX_BYTES 72
 
+/* Asked of every scalar, and nearly always the first letter tells. */
 static bool is_one_of(const char *text, const char *const *words)
 {
 	for (; *words; words++) {
-		if (strcmp(text, *words) == 0)
+		if (**words == *text && strcmp(text, *words) == 0)
 			return true;
 	}
 	return false;
