@@ -16,6 +16,7 @@ struct table {
 	struct table_setup setup;
 	struct stats *stats;
 	struct table_entry *entries; /* a uthash */
+	bool sorted;                 /* the entries, by id */
 	struct table_entry *retired; /* a list */
 	struct slots listener_slots, backend_slots;
 	struct slots names; /* of bindings, to the relays */
@@ -229,6 +230,7 @@ static struct table_entry *entry_new_take(struct table *table, struct plan_liste
 	entry->claim_errors = mem_calloc(record->portal_count, sizeof(*entry->claim_errors));
 	entry->kept = true;
 	HASH_ADD_KEYPTR(hh, table->entries, record->id, strlen(record->id), entry);
+	table->sorted = false;
 	entry_open(table, entry);
 	return entry;
 }
@@ -267,6 +269,7 @@ static unsigned entry_replace_record_take(
 	HASH_DEL(table->entries, entry);
 	entry->record = record;
 	HASH_ADD_KEYPTR(hh, table->entries, record->id, strlen(record->id), entry);
+	table->sorted = false;
 	plan_listener_free(old);
 	return change;
 }
@@ -358,7 +361,9 @@ static int entry_cmp(const struct table_entry *a, const struct table_entry *b)
 
 struct table_entry *table_first(struct table *table)
 {
-	HASH_SORT(table->entries, entry_cmp);
+	if (!table->sorted)
+		HASH_SORT(table->entries, entry_cmp);
+	table->sorted = true;
 	return table->entries;
 }
 

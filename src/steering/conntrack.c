@@ -1,15 +1,19 @@
 /* Owns the removal of stale conntrack entries. Runs in the supervisor.
  *
  *     state     event                    next
- *     idle      update(), other rules    reading: the kernel is asked for all entries
+ *     idle      update(), other rules    due
  *     idle      update(), the same       idle
+ *     due       update()                 due
+ *     due       timer                    reading: the kernel is asked for all entries
  *     reading   a piece of the answer    reading: stale ones among it are removed
  *     reading   update()                 reading; the newest rules wait
  *     reading   the end                  idle, or reading again if rules wait
  *     reading   failure                  idle (logged); what was to be forgotten is remembered
  *
  * The kernel hands out its table as fast as it is read, a few hundred entries a piece, so a large table takes
- * many turns of the loop and none takes long. */
+ * many turns of the loop and none takes long. But the first piece may take milliseconds, since the kernel
+ * goes through an empty table at once: that is why a reading begins in a turn of its own, when whoever waits
+ * for the rules knows already that they are in force. */
 #include "steering/conntrack.h"
 
 #include <arpa/inet.h>
@@ -32,6 +36,7 @@ struct conntrack {
 	struct mnl_socket *reader; /* the answer comes here */
 	struct mnl_socket *remover;
 	struct event *readable;
+	struct event *due;
 	unsigned sequence;
 	struct steering_rules *now;     /* the newest in force; NULL: none yet */
 	struct steering_rules *reading; /* those that are being gone by; NULL: idle */
@@ -248,6 +253,13 @@ static void start_reading(struct conntrack *conntrack)
 		end_reading(conntrack, rc);
 }
 
+static void on_due(evutil_socket_t fd, short what, void *context)
+{
+	(void)fd;
+	(void)what;
+	start_reading(context);
+}
+
 /* ---- life ---- */
 
 static struct mnl_socket *open_socket(void)
@@ -270,7 +282,8 @@ struct conntrack *conntrack_new(struct event_base *base)
 	if (conntrack->reader && conntrack->remover)
 		conntrack->readable = event_new(base, mnl_socket_get_fd(conntrack->reader),
 			EV_READ | EV_PERSIST, on_readable, conntrack);
-	if (conntrack->readable)
+	conntrack->due = evtimer_new(base, on_due, conntrack);
+	if (conntrack->readable && conntrack->due)
 		return conntrack;
 	log_warning(
 		"cannot reach the kernel's connection tracking: UDP clients may meet rules of the past for a "
@@ -286,6 +299,8 @@ void conntrack_free(struct conntrack *conntrack)
 		return;
 	if (conntrack->readable)
 		event_free(conntrack->readable);
+	if (conntrack->due)
+		event_free(conntrack->due);
 	if (conntrack->reader)
 		mnl_socket_close(conntrack->reader);
 	if (conntrack->remover)
@@ -308,10 +323,10 @@ void conntrack_update(struct conntrack *conntrack, struct steering_rules *rules)
 	if (conntrack->reading)
 		conntrack->again = true;
 	else
-		start_reading(conntrack);
+		evtimer_add(conntrack->due, &(struct timeval){0});
 }
 
 bool conntrack_is_busy(const struct conntrack *conntrack)
 {
-	return conntrack->reading != NULL;
+	return conntrack->reading || evtimer_pending(conntrack->due, NULL);
 }

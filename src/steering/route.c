@@ -235,11 +235,6 @@ static bool is_unreachable(struct router *router, const struct addr *to)
 
 /* ---- the comparison ---- */
 
-static bool has(const struct addr *sorted, size_t count, const struct addr *addr)
-{
-	return count > 0 && bsearch(addr, sorted, count, sizeof(*sorted), addrs_cmp) != NULL;
-}
-
 static int keep_first(int first, int rc)
 {
 	return first < 0 ? first : rc;
@@ -248,22 +243,26 @@ static int keep_first(int first, int rc)
 /* What is in the local table is not asked for: the host's own route may be there too, and goes first. */
 static bool needs_route(struct router *router, const struct addr *to)
 {
-	return !has(router->ours, router->our_count, to) &&
-	       (router->table == RT_TABLE_LOCAL || is_unreachable(router, to));
+	return router->table == RT_TABLE_LOCAL || is_unreachable(router, to);
 }
 
-/* From router->ours to what is wanted. */
+/* From router->ours to what is wanted; both are sorted. */
 static int change_routes(struct router *router, const struct addr *wanted, size_t count)
 {
+	size_t o = 0, w = 0;
 	int rc = 0;
 
-	for (size_t i = 0; i < router->our_count; i++) {
-		if (!has(wanted, count, &router->ours[i]))
-			rc = keep_first(rc, remove_route(router, &router->ours[i]));
-	}
-	for (size_t i = 0; i < count; i++) {
-		if (needs_route(router, &wanted[i]))
-			rc = keep_first(rc, add_route(router, &wanted[i]));
+	while (o < router->our_count || w < count) {
+		int order = o == router->our_count ? 1
+			    : w == count           ? -1
+						   : addr_cmp(&router->ours[o], &wanted[w]);
+
+		if (order < 0)
+			rc = keep_first(rc, remove_route(router, &router->ours[o]));
+		else if (order > 0 && needs_route(router, &wanted[w]))
+			rc = keep_first(rc, add_route(router, &wanted[w]));
+		o += order <= 0;
+		w += order >= 0;
 	}
 	return rc;
 }
@@ -295,17 +294,36 @@ int route_local_load(struct addr **routes, size_t *count)
 	return rc;
 }
 
+/* From what is known, without asking the kernel for it. */
+static int change_from(struct router *router, const struct addr *was, size_t was_count,
+	const struct addr *wanted, size_t count)
+{
+	if (was_count > 0)
+		router->ours = memcpy(mem_calloc(was_count, sizeof(*was)), was, was_count * sizeof(*was));
+	router->our_count = was_count;
+	return change_routes(router, wanted, count);
+}
+
+int route_change(const struct addr *was, size_t was_count, const struct addr *wanted, size_t count)
+{
+	struct router router;
+	int rc = router_open(&router, RT_TABLE_MAIN);
+
+	/* Some had another route than ours: there is nothing to be removed then, which is no failure. */
+	if (rc == 0)
+		rc = change_from(&router, was, was_count, wanted, count);
+	router_close(&router);
+	return rc;
+}
+
 int route_local_change(
 	const struct addr *was, size_t was_count, const struct addr *wanted, size_t count, size_t *changes)
 {
 	struct router router;
 	int rc = router_open(&router, RT_TABLE_LOCAL);
 
-	if (was_count > 0)
-		router.ours = memcpy(mem_calloc(was_count, sizeof(*was)), was, was_count * sizeof(*was));
-	router.our_count = was_count;
 	if (rc == 0)
-		rc = change_routes(&router, wanted, count);
+		rc = change_from(&router, was, was_count, wanted, count);
 	*changes = router.changes;
 	router_close(&router);
 	return rc;

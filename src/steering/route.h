@@ -15,6 +15,10 @@
  * negative errno after trying everything. */
 int route_sync(const struct addr *wanted, size_t count);
 
+/* The same where was, sorted and unique, is what was wanted before and seen to: asks only about what is new.
+ */
+int route_change(const struct addr *was, size_t was_count, const struct addr *wanted, size_t count);
+
 /* For the back end without netfilter: routes that make addresses the host's own. Those that are there,
  * sorted, which the caller frees; then from those (or some that are known to be there) to what is wanted,
  * sorted and unique. Return 0, or the first negative errno. */

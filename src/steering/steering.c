@@ -64,13 +64,14 @@ static const struct backend_ops *const backends[STEERING_KINDS] = {
 
 /* ---- routes ---- */
 
-static void sync_routes(struct steering *steering, const struct steering_rules *rules)
+/* all: what was seen to before may not be so any more. */
+static void sync_routes(struct steering *steering, const struct steering_rules *rules, bool all)
 {
 	size_t count;
 	struct addr *addrs = rules_cluster_ips(rules, &count);
-	bool same = steering->routed && steering->routed_count == count &&
-		    memcmp(addrs, steering->routed, count * sizeof(*addrs)) == 0;
-	int rc = same ? 0 : route_sync(addrs, count);
+	int rc = all || !steering->routed
+			 ? route_sync(addrs, count)
+			 : route_change(steering->routed, steering->routed_count, addrs, count);
 
 	if (rc < 0)
 		log_warning("cannot see to routes for clusterIPs", log_errno("error", -rc));
@@ -266,7 +267,7 @@ static void on_start(evutil_socket_t fd, short what, void *context)
 	}
 	pace_begin(&steering->pace, clock_now_ms());
 	if (steering->ops->wants_routes)
-		sync_routes(steering, steering->in_flight);
+		sync_routes(steering, steering->in_flight, !was);
 	steering->ops->start(steering->backend, was, steering->in_flight);
 }
 

@@ -463,6 +463,23 @@ static void a_host_with_a_route_gets_no_other(void **state)
 	close(listener);
 }
 
+static void an_audit_gives_routes_to_a_host_that_has_lost_its_own(void **state)
+{
+	struct fixture *fixture = *state;
+
+	free(shell("ip link add v0 type veth peer name v1 && ip addr add 192.0.2.1/24 dev v0 && "
+		   "ip link set v0 up && ip link set v1 up && ip route add default via 192.0.2.2"));
+	engine_start(fixture);
+	apply_and_wait(fixture, 1, 2);
+	assert_routes("");
+	free(shell("ip route del default"));
+	audit_and_wait(fixture);
+	assert_routes("10.96.0.1 10.96.0.2 ");
+	free(shell("ip route flush proto 112"));
+	audit_and_wait(fixture);
+	assert_routes("10.96.0.1 10.96.0.2 ");
+}
+
 /* ---- trouble ---- */
 
 static void fake(struct fixture *fixture, const char *verb, const char *script)
@@ -622,6 +639,7 @@ static int run_all(void)
 		BOTH(cluster_ip_is_reached_from_a_host_with_nothing_but_lo),
 		BOTH(cluster_ip_is_reached_from_a_host_without_default_route),
 		BOTH(a_host_with_a_route_gets_no_other),
+		BOTH(an_audit_gives_routes_to_a_host_that_has_lost_its_own),
 		BOTH(a_failing_tool_is_quoted_and_tried_again),
 		BOTH(the_kernels_refusal_names_the_line),
 		BOTH(a_hanging_tool_is_killed_and_the_loop_goes_on),
