@@ -50,12 +50,12 @@ struct backend {
 	bool brought;     /* a pass has succeeded: another one without was is an audit */
 };
 
-static void on_gone(void *context, const struct addr *to)
+static void on_changed(void *context, const struct addr *to, bool there)
 {
 	struct backend *backend = context;
 
-	/* What we have removed ourselves is no longer among them. */
-	if (!to || addr_set_find(&backend->routed, to))
+	/* What we do ourselves is told after it, when it is as it should be. */
+	if (!to || (addr_set_find(&backend->routed, to) != NULL) != there)
 		backend->events->disturbed(backend->events->context);
 }
 
@@ -237,7 +237,7 @@ static struct backend *local_open(
 	backend->step_event = evtimer_new(base, on_step, backend);
 	backend->linger_event = evtimer_new(base, on_linger, backend);
 	if (backend->step_event && backend->linger_event) {
-		backend->monitor = route_monitor_new(base, on_gone, backend);
+		backend->monitor = route_monitor_new(base, on_changed, backend);
 		log_v(1, "steering by local addresses, without netfilter");
 		return backend;
 	}

@@ -192,7 +192,9 @@ static int change_route(struct router *router, const struct addr *to, uint16_t t
 	route->rtm_type = local ? RTN_LOCAL : RTN_UNICAST;
 	put_addr(request, RTA_DST, to);
 	mnl_attr_put_u32(request, RTA_OIF, router->loopback);
-	put_addr(request, RTA_PREFSRC, &loopback);
+	/* One that somebody has altered goes as well. */
+	if (type == RTM_NEWROUTE)
+		put_addr(request, RTA_PREFSRC, &loopback);
 	return ask(router, request, NULL);
 }
 

@@ -26,12 +26,12 @@ int route_local_load(struct addr **routes, size_t *count);
 int route_local_change(
 	const struct addr *was, size_t was_count, const struct addr *wanted, size_t count, size_t *changes);
 
-/* Calls gone() from the loop when one of those has been removed, by whomever; to NULL: some may have been.
- * NULL if the kernel doesn't tell (logged). */
+/* Calls changed() from the loop when one of those is there or is no longer, by whomever's doing; to NULL: any
+ * may have changed. NULL if the kernel doesn't tell (logged). */
 struct route_monitor;
 struct event_base;
-struct route_monitor *route_monitor_new(
-	struct event_base *base, void (*gone)(void *context, const struct addr *to), void *context);
+struct route_monitor *route_monitor_new(struct event_base *base,
+	void (*changed)(void *context, const struct addr *to, bool there), void *context);
 void route_monitor_free(struct route_monitor *monitor); /* NULL is fine */
 
 #endif

@@ -1,4 +1,4 @@
-/* Owns the hearing of routes of ours that somebody has removed. Runs in the supervisor. */
+/* Owns the hearing of routes of ours that come and go. Runs in the supervisor. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <event2/event.h>
@@ -16,7 +16,7 @@
 struct route_monitor {
 	struct mnl_socket *socket;
 	struct event *readable;
-	void (*gone)(void *context, const struct addr *to);
+	void (*changed)(void *context, const struct addr *to, bool there);
 	void *context;
 };
 
@@ -51,9 +51,10 @@ static int on_message(const struct nlmsghdr *message, void *context)
 	struct route_monitor *monitor = context;
 	struct addr to;
 
-	if (message->nlmsg_type == RTM_DELROUTE && route->rtm_protocol == ROUTE_PROTOCOL &&
-		route->rtm_table == RT_TABLE_LOCAL && read_destination(message, &to))
-		monitor->gone(monitor->context, &to);
+	if ((message->nlmsg_type == RTM_DELROUTE || message->nlmsg_type == RTM_NEWROUTE) &&
+		route->rtm_protocol == ROUTE_PROTOCOL && route->rtm_table == RT_TABLE_LOCAL &&
+		read_destination(message, &to))
+		monitor->changed(monitor->context, &to, message->nlmsg_type == RTM_NEWROUTE);
 	return MNL_CB_OK;
 }
 
@@ -68,7 +69,7 @@ static void on_readable(evutil_socket_t fd, short what, void *context)
 	if (got > 0)
 		mnl_cb_run(piece, (size_t)got, 0, 0, on_message, monitor);
 	else if (got < 0 && errno == ENOBUFS)
-		monitor->gone(monitor->context, NULL);
+		monitor->changed(monitor->context, NULL, false);
 }
 
 static bool open_socket(struct route_monitor *monitor)
@@ -86,12 +87,12 @@ static bool open_socket(struct route_monitor *monitor)
 	return true;
 }
 
-struct route_monitor *route_monitor_new(
-	struct event_base *base, void (*gone)(void *context, const struct addr *to), void *context)
+struct route_monitor *route_monitor_new(struct event_base *base,
+	void (*changed)(void *context, const struct addr *to, bool there), void *context)
 {
 	struct route_monitor *monitor = mem_calloc(1, sizeof(*monitor));
 
-	*monitor = (struct route_monitor){.gone = gone, .context = context};
+	*monitor = (struct route_monitor){.changed = changed, .context = context};
 	if (open_socket(monitor)) {
 		monitor->readable = event_new(
 			base, mnl_socket_get_fd(monitor->socket), EV_READ | EV_PERSIST, on_readable, monitor);

@@ -25,28 +25,6 @@ def is_served(lab):
 
 # ---- nftables ----
 
-FOREIGN = """add table ip others
-add chain ip others input { type filter hook input priority 0; }
-add rule ip others input tcp dport 1 drop
-add map ip others portals { type ipv4_addr : inet_service; }
-add element ip others portals { 10.96.0.10 : 80 }
-add table inet portald
-add chain inet portald input
-add table ip6 others
-add chain ip6 others arriving { type nat hook prerouting priority -100; }
-"""
-
-
-def test_foreign_tables_stay_byte_for_byte(lab, web, portald):
-    lab.node.run("nft", "-f", "-", stdin=FOREIGN)
-    lab.node.run("iptables-nft", "-t", "nat", "-A", "PREROUTING", "-p", "tcp", "--dport", "9", "-j", "RETURN")
-    before = tables(lab.node)
-    running = portald("--steering=nftables")
-    assert is_served(lab)
-    running.terminate()
-    assert tables(lab.node) == before
-
-
 @pytest.fixture
 def nft_monitor(lab, workdir):
     """What `nft monitor` prints in the node: seen() gives the lines so far."""
@@ -76,23 +54,6 @@ def test_one_more_service_sends_its_own_elements_only(lab, web, manifests, porta
     wait.until(lambda: any("echo" in line for line in nft_monitor()[before:]), 15, "the monitor's report")
     changes = [line for line in nft_monitor()[before:] if "generation" not in line]
     assert all(re.match(r"add element ip portald \w+ \{.*default/echo", line) for line in changes), changes
-
-
-@pytest.mark.parametrize("damage", [
-    ("flush", "ruleset"),
-    ("delete", "table", "ip", "portald"),
-    ("flush", "map", "ip", "portald", "portals"),
-    ("flush", "chain", "ip", "portald", "host"),
-    ("add", "element", "ip", "portald", "portals", "{ 10.9.9.9 . tcp . 9 : 9 }"),
-])
-def test_what_somebody_has_changed_is_put_right(lab, web, portald, damage):
-    running = portald("--steering=nftables", "--iptables-sync-period=1h")
-    before = sorted(re.split(r"\s+", tables(lab.node)))
-    lab.node.run("nft", *damage)
-    wait.until(lambda: sorted(re.split(r"\s+", tables(lab.node))) == before, 15,
-               lambda: f"the table to come back: {tables(lab.node)}; log:\n{running.log_tail()}")
-    assert is_served(lab)
-    running.wait_log("somebody else had changed rules of ours")
 
 
 def test_a_killed_runs_proxy_ports_are_taken_over(lab, web, portald):
@@ -127,14 +88,6 @@ def test_a_pod_behind_an_interface_without_an_address_is_served(lab, web, routed
 
 
 # ---- local ----
-
-def test_a_route_that_somebody_removes_comes_back_at_once(lab, web, portald):
-    running = portald("--steering=local", "--iptables-sync-period=1h")
-    lab.node.run("ip", "route", "del", "local", "10.96.0.10", "table", "local")
-    wait.until(lambda: "local 10.96.0.10" in lab.node.run("ip", "route", "show", "table", "local"), 15,
-               lambda: f"the route to come back; log:\n{running.log_tail()}")
-    assert is_served(lab)
-
 
 def local_routes(lab):
     return [route.split()[1] for flag in ("-4", "-6")

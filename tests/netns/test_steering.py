@@ -101,49 +101,6 @@ def foreign_rules(lab, variant):
     return rules.save(lab.node, variant)
 
 
-def test_foreign_rules_are_never_touched(lab, web, manifests, foreign_rules, variant, portald):
-    daemon = portald(f"--iptables-variant={variant}")
-    assert rules.foreign(lab.node, variant) == foreign_rules
-    daemon.change(manifests.write, "more.yaml", objects.service("more", "10.96.0.11"),
-                  objects.endpoints("more", ["10.1.0.11"]))
-    assert peers.fetch(lab.client, "10.96.0.11:80") == "pod1"
-    assert rules.foreign(lab.node, variant) == foreign_rules
-    assert daemon.terminate() == 0
-    assert rules.save(lab.node, variant) == foreign_rules
-
-
-def test_jumps_stand_first_and_last_around_foreign_rules(lab, web, foreign_rules, variant, portald):
-    portald(f"--iptables-variant={variant}")
-    for chain, first, last in (("PREROUTING", "KUBE-PORTALS-CONTAINER", "KUBE-NODEPORT-CONTAINER"),
-                               ("OUTPUT", "KUBE-PORTALS-HOST", "KUBE-NODEPORT-HOST")):
-        found = rules.chain(lab.node, chain, variant, table="nat")
-        assert len(found) == 3, found
-        assert found[0].endswith(f"-j {first}"), found
-        assert found[-1].endswith(f"-j {last}") and "-m addrtype --dst-type LOCAL" in found[-1], found
-    found = rules.chain(lab.node, "INPUT", variant)
-    assert len(found) == 4, found
-    assert found[0].endswith("-j KUBE-PORTALS-REJECT") and found[1].endswith("-j KUBE-NODEPORT-NON-LOCAL")
-
-
-def test_jumps_are_moved_back_where_they_belong_by_an_audit(lab, web, portald, variant):
-    portald(f"--iptables-variant={variant}", "--iptables-sync-period=500ms", "--iptables-min-sync-period=0")
-    iptables = f"iptables-{variant}"
-    lab.node.run(iptables, "-t", "nat", "-I", "PREROUTING", "-p", "tcp", "--dport", "4444", "-j", "RETURN")
-    lab.node.run(iptables, "-t", "nat", "-A", "OUTPUT", "-p", "tcp", "--dport", "4444", "-j", "RETURN")
-    lab.node.run(iptables, "-t", "nat", "-F", "KUBE-PORTALS-CONTAINER")
-
-    def first_and_last(chain):
-        found = rules.chain(lab.node, chain, variant, table="nat")
-        jumps = [line for line in found if "KUBE-" in line]
-        return len(jumps) == 2 and [found[0], found[-1]] == jumps
-
-    wait.until(lambda: first_and_last("PREROUTING") and first_and_last("OUTPUT") and
-               rules.chain(lab.node, "KUBE-PORTALS-CONTAINER", variant), what="the audit")
-    assert peers.fetch(lab.client, CLUSTER_IP) in PODS
-    for chain in ("PREROUTING", "OUTPUT"):
-        lab.node.run(iptables, "-t", "nat", "-D", chain, "-p", "tcp", "--dport", "4444", "-j", "RETURN")
-
-
 def test_auto_takes_the_variant_that_the_host_uses(lab, web, foreign_rules, variant, portald):
     portald("--iptables-variant=auto")
     assert peers.fetch(lab.client, CLUSTER_IP) in PODS

@@ -9,22 +9,6 @@ import pytest
 import rules
 
 PODS = {"pod1", "pod2", "pod3"}
-FOREIGN = """*nat
-:KUBE-SERVICES - [0:0]
-:MINE - [0:0]
--A PREROUTING -p tcp -m tcp --dport 4444 -j MINE
--A OUTPUT -d fd00:2::9/128 -m comment --comment "with \\"quotes\\" and  spaces" -j MINE
--A POSTROUTING -s fd00:1::/64 -o eth9 -j MASQUERADE
--A MINE -p tcp -j RETURN
-COMMIT
-*filter
-:INPUT ACCEPT [0:0]
-:FORWARD DROP [0:0]
--A INPUT -p tcp -m tcp --dport 4444 -j DROP
--A FORWARD -i cbr0 -j ACCEPT
--A FORWARD -o cbr0 -j ACCEPT
-COMMIT
-"""
 
 
 @pytest.fixture
@@ -39,12 +23,6 @@ def web6(lab, manifests, serve):
 @pytest.fixture
 def steered(web6, portald, variant):
     return portald(f"--iptables-variant={variant}")
-
-
-@pytest.fixture
-def foreign_rules(lab, variant):
-    lab.node.run(f"ip6tables-{variant}-restore", stdin=FOREIGN)
-    return rules.save(lab.node, variant, "v6")
 
 
 def test_rules_have_the_classic_form_in_ipv6(lab, web6, steered, variant):
@@ -64,22 +42,6 @@ def test_rules_have_the_classic_form_in_ipv6(lab, web6, steered, variant):
         found = rules.chain(lab.node, chain, variant, "v6")
         assert len(found) == 1 and re.fullmatch(pattern, found[0]), f"{chain}: {found}"
         assert not rules.chain(lab.node, chain, variant, "v4"), "an IPv6 Service has a rule in iptables"
-
-
-def test_foreign_ip6tables_rules_are_never_touched(lab, web6, foreign_rules, variant, portald):
-    running = portald(f"--iptables-variant={variant}")
-    assert rules.foreign(lab.node, variant, "v6") == foreign_rules
-    assert web6.names(lab.client, count=3) == PODS
-    for chain, first, last in (("PREROUTING", "KUBE-PORTALS-CONTAINER", "KUBE-NODEPORT-CONTAINER"),
-                               ("OUTPUT", "KUBE-PORTALS-HOST", "KUBE-NODEPORT-HOST")):
-        found = rules.chain(lab.node, chain, variant, "v6", "nat")
-        assert len(found) == 3 and found[0].endswith(f"-j {first}"), found
-        assert found[-1].endswith(f"-j {last}") and "-m addrtype --dst-type LOCAL" in found[-1], found
-    web6.use(1)
-    running.change(web6.write)
-    assert rules.foreign(lab.node, variant, "v6") == foreign_rules
-    assert running.terminate() == 0
-    assert rules.save(lab.node, variant, "v6") == foreign_rules
 
 
 def test_ip6tables_rules_are_removed_by_sigterm_and_by_cleanup(lab, web6, binary, portald, variant):

@@ -70,21 +70,3 @@ def test_one_more_service_leaves_the_rules_of_others_as_they_are(lab, web, manif
                   objects.endpoints("more", ["10.1.0.11"]))
     assert peers.fetch(lab.client, "10.96.0.11:80") == "pod1"
     assert handles() == before and before
-
-
-def test_flushed_rules_come_back_by_themselves(lab, web, portald):
-    portald("--iptables-variant=nft")
-    in_force = rules.ours(lab.node, "nft")
-    for command in (("iptables-nft", "-t", "nat", "-F"), ("nft", "flush", "ruleset"),
-                    ("iptables-nft", "-t", "nat", "-D", "PREROUTING", "1")):
-        lab.node.run(*command)
-        wait.until(lambda: rules.ours(lab.node, "nft") == in_force, what=f"the rules after {command}")
-        assert peers.fetch(lab.client, CLUSTER_IP) in PODS
-
-
-def test_flushed_legacy_rules_come_back_with_the_period(lab, web, portald):
-    portald("--iptables-variant=legacy", "--iptables-sync-period=500ms", "--iptables-min-sync-period=100ms")
-    in_force = rules.ours(lab.node, "legacy")
-    lab.node.run("iptables-legacy", "-t", "nat", "-F")
-    wait.until(lambda: rules.ours(lab.node, "legacy") == in_force, what="the rules")
-    assert peers.fetch(lab.client, CLUSTER_IP) in PODS
