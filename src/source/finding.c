@@ -131,17 +131,31 @@ char *finding_quote(const char *text)
 
 /* ---- scope ---- */
 
+/* A name in a message that is longer is cut. */
+#define NAME_MAX_BYTES 80
+
+/* As much of the text as there is room for, without control characters. Every field of every object comes by
+ * here. */
+static void append(struct scope *scope, const char *text, size_t bytes_max)
+{
+	size_t end = scope->field_length;
+
+	for (; *text && bytes_max > 0 && end < sizeof(scope->field) - 1; text++, bytes_max--) {
+		bool control = (unsigned char)*text < 0x20 || *text == 0x7f;
+
+		scope->field[end++] = control ? '?' : *text;
+	}
+	scope->field[end] = '\0';
+	scope->field_length = end;
+}
+
 static size_t enter(struct scope *scope, const char *before, const char *name, const char *after)
 {
-	size_t mark = scope->field_length, room = sizeof(scope->field) - mark;
-	int bytes = snprintf(scope->field + mark, room, "%s%.80s%s", before, name, after);
+	size_t mark = scope->field_length;
 
-	if (bytes > 0)
-		scope->field_length += (size_t)bytes < room ? (size_t)bytes : room - 1;
-	for (size_t i = mark; i < scope->field_length; i++) {
-		if ((unsigned char)scope->field[i] < 0x20 || scope->field[i] == 0x7f)
-			scope->field[i] = '?';
-	}
+	append(scope, before, 1);
+	append(scope, name, NAME_MAX_BYTES);
+	append(scope, after, 1);
 	return mark;
 }
 
