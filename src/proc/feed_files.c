@@ -6,14 +6,17 @@
 #include <sys/inotify.h>
 #include <unistd.h>
 
+#include "portald/clock.h"
 #include "portald/log.h"
 #include "portald/mem.h"
 #include "proc/control.h"
 #include "proc/feed.h"
 #include "proc/manifests.h"
 
-/* A change is taken up when the files have been quiet this long: a copy of many files is one reload. */
+/* A change is taken up when the files have been quiet this long: a copy of many files is one reload. But
+ * endless changes can't put it off for longer than this. */
 #define SETTLE_MS 50
+#define SETTLE_MAX_MS 1000
 /* Files are compared this often even where inotify works: it doesn't on some network file systems, and a
  * watched directory may have been replaced. */
 #define POLL_MS 5000
@@ -23,6 +26,7 @@
 struct feed_files {
 	struct feed_setup setup;
 	struct event *changed, *settle, *poll;
+	int64_t settle_by_ms;       /* while settle is pending: at the latest */
 	struct manifests manifests; /* as of the last load */
 	bool loaded;
 	struct model_snapshot *snapshot; /* the last good one */
@@ -264,16 +268,20 @@ static void on_settled(evutil_socket_t fd, short what, void *context)
 static void on_changed(evutil_socket_t fd, short what, void *context)
 {
 	struct feed_files *feed = context;
-	struct timeval settle = {.tv_usec = SETTLE_MS * 1000};
+	int64_t now_ms = clock_now_ms(), delay_ms = SETTLE_MS;
+	struct timeval settle = {.tv_sec = 0};
 	char events[4096] __attribute__((aligned(__alignof__(struct inotify_event))));
 
 	(void)what;
 	/* What exactly happened doesn't matter: everything is read again and compared. */
 	while (read(fd, events, sizeof(events)) > 0)
 		;
-	/* A timer that runs already keeps its time, so endless changes can't put a reload off for ever. */
 	if (!event_pending(feed->settle, EV_TIMEOUT, NULL))
-		event_add(feed->settle, &settle);
+		feed->settle_by_ms = now_ms + SETTLE_MAX_MS;
+	else if (delay_ms > feed->settle_by_ms - now_ms)
+		delay_ms = feed->settle_by_ms > now_ms ? feed->settle_by_ms - now_ms : 0;
+	settle.tv_usec = (suseconds_t)delay_ms * 1000;
+	event_add(feed->settle, &settle);
 }
 
 struct feed_files *feed_files_open(const struct feed_setup *setup)

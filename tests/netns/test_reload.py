@@ -3,6 +3,7 @@ import json
 import os
 import socket
 import threading
+import time
 
 import daemon as daemon_module
 import manifests as objects
@@ -143,6 +144,21 @@ def write_generation(directory, name, text):
     (directory / name / "web.yaml").write_text(text, encoding="utf-8")
     os.symlink(name, directory / "..data_tmp")
     os.rename(directory / "..data_tmp", directory / "..data")
+
+
+@pytest.mark.slow
+def test_files_written_one_after_another_are_few_reloads_but_never_wait_for_the_end(lab, web, manifests, portald):
+    running = portald()
+    since = len(running.log())
+    begun = time.monotonic()
+    for number in range(80):
+        manifests.write(f"more{number}.yaml", objects.service(f"more{number}", f"10.96.1.{number + 1}"),
+                        objects.endpoints(f"more{number}", ["10.1.0.11"]))
+        time.sleep(0.025)
+    took, loads = time.monotonic() - begun, running.log()[since:].count("manifests loaded")
+    assert took > 2 and loads >= 1, "what was written first had to wait for what was written last"
+    assert loads <= took * 10, f"{loads} reloads in {took} s"
+    wait.until(lambda: peers.outcome(lab.client, "10.96.1.80:80", timeout=1) == "answered", what="the last one")
 
 
 def test_config_map_symlink_swap_is_seen(lab, web, workdir, start_portald):
