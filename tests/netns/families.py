@@ -22,6 +22,10 @@ class Family:
     def cluster_ip(self, number=10):
         return self._cluster.format(number)
 
+    def many(self, number):
+        """One of some hundred ClusterIPs, apart from the others."""
+        return f"10.97.{number // 250}.{number % 250 + 1}" if self.name == "v4" else f"fd00:96::1:{number:x}"
+
     def external_ip(self, number=5):
         """An address that nobody has; `outside` routes it to the node."""
         return self._external.format(number)

@@ -132,9 +132,15 @@ class Node:
             "a stale line": self._do(*nat, "-A", "KUBE-PORTALS-HOST", "-d", stale, *other),
             "a doubled line": self._do_all(*2 * ((*nat, "-A", "KUBE-NODEPORT-HOST", *other),)),
             "a doubled jump": self._do(*nat, "-A", "PREROUTING", "-j", "KUBE-PORTALS-CONTAINER"),
-            "a jump that is not the first": self._do(*nat, "-I", "PREROUTING", *other),
-            "a jump that is not the last": self._do(*nat, "-A", "OUTPUT", *other),
         }
+
+    def misplacements(self):
+        """{what: function} that put something of others where ours should be."""
+        nat, other = (self.iptables, "-w", "-t", "nat"), ("-p", "tcp", "--dport", "9", "-j", "RETURN")
+        if not self.backend.startswith("iptables"):
+            return {}
+        return {"a jump that is not the first": self._do(*nat, "-I", "PREROUTING", *other),
+                "a jump that is not the last": self._do(*nat, "-A", "OUTPUT", *other)}
 
     def losses(self):
         """{what: function} that take something of ours away, the worst at last."""

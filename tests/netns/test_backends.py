@@ -1,13 +1,7 @@
 """What is particular to the ways of steering: choosing one, changing it, and what each leaves alone."""
-import re
-
 import app as app_module
-import conftest
-import lab as lab_module
 import manifests as objects
 import peers
-import pytest
-import rules
 import wait
 
 CLUSTER_IP = "10.96.0.10:80"
@@ -21,70 +15,6 @@ def tables(namespace):
 def is_served(lab):
     return all(peers.outcome(namespace, at, timeout=2) == "answered" for namespace in (lab.client, lab.node)
                for at in (CLUSTER_IP, "10.2.0.1:30080"))
-
-
-# ---- nftables ----
-
-@pytest.fixture
-def nft_monitor(lab, workdir):
-    """What `nft monitor` prints in the node: seen() gives the lines so far."""
-    path = workdir / "monitor"
-    with open(path, "wb") as output:
-        monitor = lab.node.popen(["stdbuf", "-oL", "nft", "monitor"], stdout=output)
-
-    def seen():
-        return path.read_text().splitlines()
-
-    def listens():
-        lab.node.run("nft", "add", "table", "ip", "begin")
-        lab.node.run("nft", "delete", "table", "ip", "begin")
-        return "delete table ip begin" in seen()
-
-    wait.until(listens, 15, "nft monitor to listen")
-    yield seen
-    monitor.kill()
-    monitor.wait()
-
-
-def test_one_more_service_sends_its_own_elements_only(lab, web, manifests, portald, nft_monitor):
-    running = portald("--steering=nftables")
-    before = len(nft_monitor())
-    running.change(manifests.write, "echo.yaml", objects.service("echo", "10.96.0.20"),
-                   objects.endpoints("echo", [lab.pods[0].address]))
-    wait.until(lambda: any("echo" in line for line in nft_monitor()[before:]), 15, "the monitor's report")
-    changes = [line for line in nft_monitor()[before:] if "generation" not in line]
-    assert all(re.match(r"add element ip portald \w+ \{.*default/echo", line) for line in changes), changes
-
-
-def test_a_killed_runs_proxy_ports_are_taken_over(lab, web, portald):
-    clean = rules.state(lab.node)
-    first = portald("--steering=nftables")
-    ports = [rules.nftables_proxy_port(lab.node, "default/web:http")]
-    first.kill_all()
-    portald("--steering=nftables").before = clean
-    assert [rules.nftables_proxy_port(lab.node, "default/web:http")] == ports
-    assert is_served(lab)
-
-
-@pytest.fixture
-def routed(lab):
-    """A pod on a link of its own, as Calico makes them: the node has no address there, and a route to the pod's."""
-    pod = lab_module.Namespace("routed", "10.3.0.9", "fd00:3::9")
-    lab.node.ip(f"link add routed type veth peer name eth0 netns {pod.path}", "link set routed up",
-                "route add 10.3.0.9/32 dev routed")
-    lab.node.sysctl("net.ipv4.conf.routed.proxy_arp", 1)
-    pod.ip("link set lo up", "addr add 10.3.0.9/32 dev eth0", "link set eth0 up",
-           "route add 169.254.1.1 dev eth0", "route add default via 169.254.1.1 dev eth0")
-    yield pod
-    pod.close()
-
-
-@pytest.mark.parametrize("steering", ["nftables", "local"])
-def test_a_pod_behind_an_interface_without_an_address_is_served(lab, web, routed, portald, steering):
-    portald(f"--steering={steering}")
-    assert {peers.fetch(routed, CLUSTER_IP) for _ in range(3)} == PODS
-    assert {peers.fetch(routed, "10.2.0.1:30080") for _ in range(3)} == PODS
-    assert {peers.fetch(lab.client, CLUSTER_IP) for _ in range(3)} == PODS, "and one on the bridge"
 
 
 # ---- local ----
@@ -178,27 +108,3 @@ def test_auto_says_what_it_takes_and_why(lab, web, portald):
     running = portald("--steering=auto")
     running.wait_log(r'auto takes this" steering=nftables because="\S+')
     assert is_served(lab)
-
-
-# ---- changing ----
-
-@pytest.mark.parametrize("first", list(conftest.BACKENDS))
-@pytest.mark.parametrize("second", list(conftest.BACKENDS))
-def test_another_way_of_steering_leaves_nothing_of_a_killed_ones(lab, web, portald, first, second):
-    clean = rules.state(lab.node)
-    killed = portald(*conftest.BACKENDS[first])
-    killed.kill_all()
-    assert rules.state(lab.node) != clean
-    running = portald(*conftest.BACKENDS[second])
-    assert {peers.fetch(lab.client, CLUSTER_IP) for _ in range(3)} == PODS
-    running.before = clean
-    running.terminate()
-    assert rules.state(lab.node) == clean
-
-
-@pytest.mark.every_backend
-def test_cleanup_removes_what_a_killed_portald_has_left(lab, web, binary, portald):
-    clean = rules.state(lab.node)
-    portald().kill_all()
-    lab.node.run(str(binary), "cleanup")
-    assert rules.state(lab.node) == clean

@@ -51,7 +51,7 @@ def test_what_others_do_is_put_right_and_nothing_of_theirs_is_touched(portals, n
     assert node.foreign() == foreign and is_served(portals)
     in_force = node.ours()
     assert in_force and node.in_place()
-    for what, harm in (node.junk() | node.losses()).items():
+    for what, harm in (node.junk() | node.misplacements() | node.losses()).items():
         put_right(node, portals, running, what, harm, in_force)
     foreign = node.foreign()
     other = app_module.App(portals.lab, portals.family, portals.directory, name="other", number=11)

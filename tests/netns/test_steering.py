@@ -127,22 +127,6 @@ def test_keep_rules_leaves_them_and_cleanup_removes_them_twice(lab, web, binary,
     assert rules.state(lab.node) == before
 
 
-def test_start_after_being_killed_doubles_no_rule(lab, steered, variant, portald):
-    def without_ports():
-        return [re.sub(r"(--to-ports |--dport |:)\d+\b", r"\1N", line)
-                for line in rules.ours(lab.node, variant)]
-
-    in_force = without_ports()
-    steered.kill_all()
-    again = portald(f"--iptables-variant={variant}")
-    again.before = steered.before
-    assert without_ports() == in_force
-    assert {peers.fetch(lab.client, CLUSTER_IP) for _ in range(3)} == PODS
-    assert again.terminate() == 0
-    assert not rules.ours(lab.node, variant)
-    steered.leaves_rules = False  # the second run has removed what the first one left
-
-
 def test_cluster_ip_works_in_a_bare_namespace(host, serve, manifests, start_portald, variant):
     serve(host, "127.0.0.1:8080", peers.identity("laptop"))
     manifests.web(["127.0.0.1"])

@@ -58,17 +58,6 @@ def test_ip6tables_rules_are_removed_by_sigterm_and_by_cleanup(lab, web6, binary
     assert not rules.ours(lab.node, variant, "v6")
 
 
-def test_start_after_being_killed_doubles_no_ip6tables_rule(lab, web6, steered, portald, variant):
-    count = len(rules.ours(lab.node, variant, "v6"))
-    steered.kill_all()
-    again = portald(f"--iptables-variant={variant}")
-    again.before = steered.before
-    assert len(rules.ours(lab.node, variant, "v6")) == count
-    assert web6.names(lab.client, count=3) == PODS
-    assert again.terminate() == 0
-    steered.leaves_rules = False  # the second run has removed what the first one left
-
-
 def test_ipv6_cluster_ip_works_in_a_bare_namespace(host, serve, manifests, start_portald, variant):
     """The endpoints are on loopback, which the API would refuse and a laptop has nothing else."""
     ports = [objects.service_port(node_port=30080)]
