@@ -237,6 +237,7 @@ int main(void)
 		cmocka_unit_test(a_search_that_leads_nowhere_ends),
 		cmocka_unit_test(ports_of_an_earlier_run_are_read_from_its_rules),
 		cmocka_unit_test(an_interface_without_address_makes_arriving_traffic_go_to_the_nodes_own),
+		cmocka_unit_test(sets_of_addresses_are_added_and_taken_away),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
