@@ -30,7 +30,7 @@ struct listen_socket {
 	struct addr_port at;
 	unsigned flags; /* of enum listen_flag */
 	size_t relay_count;
-	int fds[LISTEN_MAX_RELAYS];
+	int fds[LISTEN_MAX_RELAYS]; /* by relay; -1: that one has none */
 };
 
 /* Opens relay_count listening sockets on one proxy port of bind_addr. Options that accepted sockets
@@ -47,6 +47,12 @@ int listen_open(struct listen_socket *out, enum proto proto, const struct addr *
  * with nothing left open: -EADDRINUSE if another process has the port, there or at every address. */
 int listen_bind(struct listen_socket *out, enum proto proto, const struct addr_port *at, unsigned flags,
 	size_t relay_count);
+
+/* Leaves the socket of a listener that was opened for one relay to that one of relay_count. */
+void listen_leave_to(struct listen_socket *socket, size_t relay, size_t relay_count);
+
+/* How many sockets it has. */
+size_t listen_socket_count(const struct listen_socket *socket);
 
 /* Closes the listener's sockets. */
 void listen_close(struct listen_socket *socket);

@@ -265,9 +265,29 @@ int listen_bind(struct listen_socket *out, enum proto proto, const struct addr_p
 	return open_all(out, proto, at, flags | LISTEN_DIRECT, flags & LISTEN_DROP ? 1 : relay_count);
 }
 
+void listen_leave_to(struct listen_socket *socket, size_t relay, size_t relay_count)
+{
+	int fd = socket->fds[0];
+
+	socket->relay_count = relay_count;
+	for (size_t i = 0; i < relay_count; i++)
+		socket->fds[i] = i == relay ? fd : -1;
+}
+
+size_t listen_socket_count(const struct listen_socket *socket)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < socket->relay_count; i++)
+		count += socket->fds[i] >= 0;
+	return count;
+}
+
 void listen_close(struct listen_socket *socket)
 {
-	for (size_t i = 0; i < socket->relay_count; i++)
-		close(socket->fds[i]);
+	for (size_t i = 0; i < socket->relay_count; i++) {
+		if (socket->fds[i] >= 0)
+			close(socket->fds[i]);
+	}
 	socket->relay_count = 0;
 }

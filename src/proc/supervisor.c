@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "portald/descriptors.h"
 #include "portald/log.h"
 #include "portald/mem.h"
 #include "portald/stats.h"
@@ -489,6 +490,7 @@ static int supervisor_open(struct supervisor *supervisor)
 		.bind_v6 = options_bind_addr(supervisor->options, ADDR_V6),
 		.range = supervisor->options->proxy_ports,
 		.relay_count = supervisor->options->relay_count,
+		.spread_sockets = descriptors_limit() / 2,
 		.left_port = left_port,
 		.context = supervisor,
 	};

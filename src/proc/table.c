@@ -20,6 +20,7 @@ struct table {
 	struct table_entry *retired; /* a list */
 	struct slots listener_slots, backend_slots;
 	struct slots names; /* of bindings, to the relays */
+	size_t sockets;     /* open ones */
 };
 
 struct table *table_new(const struct table_setup *setup, struct stats *stats)
@@ -110,6 +111,29 @@ static uint32_t *carry_backend_slots(struct table *table, struct plan_listener *
 	return slots;
 }
 
+/* ---- sockets ---- */
+
+static uint32_t relays_to_open_for(const struct table *table)
+{
+	return table->sockets < table->setup.spread_sockets ? table->setup.relay_count : 1;
+}
+
+/* turn: any number, which spreads listeners over the relays. */
+static void socket_is_open(struct table *table, struct listen_socket *socket, uint32_t turn)
+{
+	uint32_t relays = table->setup.relay_count;
+
+	if (socket->relay_count < relays)
+		listen_leave_to(socket, turn % relays, relays);
+	table->sockets += listen_socket_count(socket);
+}
+
+static void socket_close(struct table *table, struct listen_socket *socket)
+{
+	table->sockets -= listen_socket_count(socket);
+	listen_close(socket);
+}
+
 /* ---- bindings ---- */
 
 /* The relays obey in order: a name may have another meaning in the next message. */
@@ -128,13 +152,14 @@ int table_bind(struct table *table, struct table_entry *entry, const struct plan
 	int rc = name == SLOTS_NONE ? -ENOSPC
 				    : listen_bind(&made.socket, entry->record->proto, at,
 					      entry->record->action == PLAN_DROP ? LISTEN_DROP : 0,
-					      table->setup.relay_count);
+					      relays_to_open_for(table));
 
 	if (rc < 0) {
 		if (name != SLOTS_NONE)
 			slots_give_back(&table->names, name);
 		return rc;
 	}
+	socket_is_open(table, &made.socket, entry->slot);
 	entry->bindings = mem_grow(
 		entry->bindings, entry->binding_count, &entry->binding_capacity, sizeof(*entry->bindings));
 	*binding = &entry->bindings[entry->binding_count++];
@@ -146,7 +171,7 @@ void table_unbind(struct table *table, struct table_entry *entry, size_t place)
 {
 	struct table_binding *binding = &entry->bindings[place];
 
-	listen_close(&binding->socket);
+	socket_close(table, &binding->socket);
 	slots_give_back(&table->names, binding->name);
 	*binding = entry->bindings[--entry->binding_count];
 }
@@ -169,7 +194,8 @@ static int open_left_port(struct table *table, struct table_entry *entry, const 
 
 	if (port == 0 || (setup->range.first != 0 && (port < setup->range.first || port > setup->range.last)))
 		return -ENOENT;
-	return listen_open(&entry->socket, entry->record->proto, bind_addr, &range, setup->relay_count, 0);
+	return listen_open(
+		&entry->socket, entry->record->proto, bind_addr, &range, relays_to_open_for(table), 0);
 }
 
 static int entry_open_proxy(struct table *table, struct table_entry *entry)
@@ -180,7 +206,9 @@ static int entry_open_proxy(struct table *table, struct table_entry *entry)
 
 	if (rc < 0)
 		rc = listen_open(&entry->socket, entry->record->proto, bind_addr, &table->setup.range,
-			table->setup.relay_count, table->setup.seed++);
+			relays_to_open_for(table), table->setup.seed++);
+	if (rc == 0)
+		socket_is_open(table, &entry->socket, entry->slot);
 	entry->open = rc == 0;
 	entry->open_error = rc;
 	if (rc < 0)
@@ -200,7 +228,7 @@ static int entry_open(struct table *table, struct table_entry *entry)
 static void entry_free(struct table *table, struct table_entry *entry)
 {
 	if (entry->open)
-		listen_close(&entry->socket);
+		socket_close(table, &entry->socket);
 	while (entry->binding_count > 0)
 		table_unbind(table, entry, entry->binding_count - 1);
 	free(entry->bindings);

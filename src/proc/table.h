@@ -48,6 +48,9 @@ struct table_setup {
 	struct addr bind_v4, bind_v6;
 	struct listen_range range;
 	uint32_t relay_count;
+	/* With so many sockets open, a further listener gets one only, which is one relay's: what descriptors
+	 * are left shall do for twice as many listeners or more. */
+	size_t spread_sockets;
 	bool direct;   /* --steering=local: no proxy ports, others see to bindings */
 	uint32_t seed; /* differs from run to run, so that proxy ports can't be guessed */
 	/* The proxy port that the listener had in an earlier run, 0 if none; NULL: nobody knows. */

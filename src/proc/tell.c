@@ -63,6 +63,9 @@ static void tell_backends(struct link *link, const struct table_entry *entry, ui
 static void tell_of_face(
 	struct link *link, const struct table_entry *entry, const struct face *face, unsigned change)
 {
+	/* Where descriptors are scarce it is another relay's. */
+	if (face->fd < 0)
+		return;
 	if (change & TABLE_FRONT)
 		tell_listener(link, entry, face);
 	if (change & TABLE_BACKENDS)

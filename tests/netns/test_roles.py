@@ -253,3 +253,17 @@ def test_idle_daemon_uses_no_cpu(lab, echoing, portald):
     used = sum(map(processes.cpu_seconds, pids))
     time.sleep(1)  # the subject is what happens while nothing does
     assert sum(map(processes.cpu_seconds, pids)) - used < 0.05
+
+
+def test_more_services_than_there_are_descriptors_for_each_relay_are_all_served(lab, web, manifests, portald):
+    """Then a listener has one socket, which one of the relays serves; which one differs."""
+    numbers = range(1, 241)
+    manifests.write("more.yaml", *(part for n in numbers for part in
+                                   (objects.service(f"more{n}", f"10.96.1.{n}"),
+                                    objects.endpoints(f"more{n}", ["10.1.0.11"]))))
+    running = portald("--relays=2", wrapper=["prlimit", "--nofile=400:400"])
+    assert "not_open=0" in running.log()
+    for n in (1, 2, 100, 237, 238, 239, 240):
+        assert peers.fetch(lab.client, f"10.96.1.{n}:80") == "pod1"
+    running.change(manifests.remove, "more.yaml")
+    assert peers.fetch(lab.client, SERVICE) in ("pod1", "pod2", "pod3")

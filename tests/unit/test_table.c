@@ -26,8 +26,10 @@ struct fixture {
 static int setup(void **state)
 {
 	struct fixture *fixture = mem_calloc(1, sizeof(*fixture));
-	struct table_setup table = {
-		.bind_v4 = addr_loopback(ADDR_V4), .bind_v6 = addr_loopback(ADDR_V6), .relay_count = 2};
+	struct table_setup table = {.bind_v4 = addr_loopback(ADDR_V4),
+		.bind_v6 = addr_loopback(ADDR_V6),
+		.relay_count = 2,
+		.spread_sockets = 4};
 
 	fixture->stats_fd = stats_create();
 	fixture->stats = stats_map(fixture->stats_fd, 1);
@@ -101,6 +103,35 @@ static void a_new_listener_is_open_with_one_socket_a_relay(void **state)
 			getsockopt(entry->socket.fds[i], SOL_SOCKET, SO_ACCEPTCONN, &accepting, &length), 0);
 		assert_true(accepting);
 	}
+}
+
+static void with_many_sockets_open_a_further_listener_has_one_only(void **state)
+{
+	struct fixture *fixture = *state;
+	const struct table_entry *entries[4];
+
+	for (size_t i = 0; i < 4; i++) {
+		char key[] = {'d', '/', (char)('a' + i), '\0'};
+
+		entries[i] = put(
+			fixture->table, record(key, (uint16_t)(80 + i), 1, 1), TABLE_FRONT | TABLE_BACKENDS);
+		assert_true(entries[i]->open);
+		assert_int_equal(listen_socket_count(&entries[i]->socket), i < 2 ? 2 : 1);
+	}
+	/* One relay has the one, and the other one the other. */
+	assert_true((entries[2]->socket.fds[0] < 0) == (entries[3]->socket.fds[0] >= 0));
+	table_retire(fixture->table, table_find(fixture->table, "d/a"));
+	table_drop_retired(fixture->table, ignore, NULL);
+	assert_int_equal(
+		listen_socket_count(
+			&put(fixture->table, record("d/e", 90, 1, 1), TABLE_FRONT | TABLE_BACKENDS)->socket),
+		1);
+	table_retire(fixture->table, table_find(fixture->table, "d/b"));
+	table_drop_retired(fixture->table, ignore, NULL);
+	assert_int_equal(
+		listen_socket_count(
+			&put(fixture->table, record("d/f", 91, 1, 1), TABLE_FRONT | TABLE_BACKENDS)->socket),
+		2);
 }
 
 static void the_same_record_again_changes_nothing(void **state)
@@ -261,6 +292,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		CASE(a_new_listener_is_open_with_one_socket_a_relay),
+		CASE(with_many_sockets_open_a_further_listener_has_one_only),
 		CASE(the_same_record_again_changes_nothing),
 		CASE(backends_that_stay_keep_their_slots),
 		CASE(another_portal_keeps_the_proxy_port),
