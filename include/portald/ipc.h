@@ -49,6 +49,14 @@ enum ipc_type {
 	IPC_CONFIG,
 	/* supervisor -> starter: the settings that children are started with from now on */
 	IPC_SETTINGS,
+	/* supervisor -> relay: accept no more, end with the last connection */
+	IPC_RELAY_DRAIN,
+	/* supervisor -> starter: execute the program anew as a starter, which gets the two descriptors */
+	IPC_SUCCEED,
+	/* supervisor <-> its successor: enum ipc_step */
+	IPC_HANDOVER,
+	/* supervisor -> the first one: the successor's process number, and the channel to it */
+	IPC_SUCCESSOR,
 	IPC_TYPES
 };
 
@@ -98,6 +106,16 @@ struct ipc_relay_backends {
 	uint32_t listener; /* its name */
 	const struct ipc_relay_backend *backends;
 	size_t backend_count;
+};
+
+/* The steps of an upgrade, in their order. */
+enum ipc_step {
+	IPC_STEP_PLANNED,  /* from the successor: the plan is known, the relays run; let go of the rules */
+	IPC_STEP_RELEASED, /* to it: the rules are its own */
+	IPC_STEP_READY,    /* from it: they are in force; give way */
+	IPC_STEP_GO, /* to it: serve. Who sent this stays until the successor ends, and tells it signals */
+	IPC_STEP_GO_ALONE, /* the same, but that it ends: a service manager looks after the successor */
+	IPC_STEPS
 };
 
 enum ipc_role { IPC_ROLE_CONTROL, IPC_ROLE_RELAY };
@@ -197,6 +215,11 @@ int ipc_send_exited(struct ipc_channel *channel, const struct ipc_exited *exited
 int ipc_send_config(struct ipc_channel *channel, int fd);
 /* text: lines of name=value, which this module does not look into. */
 int ipc_send_settings(struct ipc_channel *channel, const char *text);
+int ipc_send_relay_drain(struct ipc_channel *channel);
+/* channel_fd: the end of a channel to the successor's supervisor; life_fd: held open until all has ended. */
+int ipc_send_succeed(struct ipc_channel *channel, int channel_fd, int life_fd);
+int ipc_send_handover(struct ipc_channel *channel, enum ipc_step step);
+int ipc_send_successor(struct ipc_channel *channel, uint32_t pid, int channel_fd);
 int ipc_send_files_get(struct ipc_channel *channel, uint32_t index);
 int ipc_send_file(struct ipc_channel *channel, const struct ipc_file *file, int fd); /* fd -1: none */
 int ipc_send_listener_state(struct ipc_channel *channel, const struct ipc_listener_state *state);
@@ -228,6 +251,10 @@ int ipc_decode_spawn(const struct ipc_frame *frame, struct ipc_spawn *out);
 int ipc_decode_exited(const struct ipc_frame *frame, struct ipc_exited *out);
 int ipc_decode_config(const struct ipc_frame *frame);
 int ipc_decode_settings(const struct ipc_frame *frame, const char **text, struct ipc_storage *storage);
+int ipc_decode_relay_drain(const struct ipc_frame *frame);
+int ipc_decode_succeed(const struct ipc_frame *frame);
+int ipc_decode_handover(const struct ipc_frame *frame, enum ipc_step *step);
+int ipc_decode_successor(const struct ipc_frame *frame, uint32_t *pid);
 int ipc_decode_files_get(const struct ipc_frame *frame, uint32_t *index);
 int ipc_decode_file(const struct ipc_frame *frame, struct ipc_file *out, struct ipc_storage *storage);
 int ipc_decode_listener_state(

@@ -1,8 +1,8 @@
 /* The relay: accepts on the listeners it is passed, picks a backend, dials, pumps bytes. One process per
  * CPU; never heard of Kubernetes. It has no files, no resolver, no credentials.
  *
- * It is driven by messages from the supervisor (ipc.h: RELAY_LISTENER, RELAY_BACKENDS, RELAY_CLOSE) and
- * ends when the channel is closed.
+ * It is driven by messages from the supervisor (ipc.h: RELAY_LISTENER, RELAY_BACKENDS, RELAY_CLOSE,
+ * RELAY_DRAIN) and ends when the channel is closed, or with its last connection after RELAY_DRAIN.
  */
 #ifndef PORTALD_RELAY_H
 #define PORTALD_RELAY_H
@@ -25,10 +25,13 @@ struct relay_options {
 	/* The access log: a non-blocking pipe for lines of JSON. Borrowed. */
 	bool access_log;
 	int access_fd;
+	/* Not NULL: called once when the relay is told to accept no more. */
+	void (*drains)(void *context);
+	void *context;
 };
 
-/* Runs until the channel closes or a broken message arrives. Takes channel_fd. Returns the exit code of
- * the process: 0 after a closed channel, 1 on failure. */
+/* Runs until the channel closes, a broken message arrives, or it has drained. Takes channel_fd. Returns the
+ * exit code of the process: 1 on failure, else 0. */
 int relay_run(const struct relay_options *options, struct stats *stats, int channel_fd);
 
 #endif

@@ -8,6 +8,7 @@ src_ipc_libipc_a_SOURCES = \
 	src/ipc/message_relay.c \
 	src/ipc/message_state.c \
 	src/ipc/message_sync.c \
+	src/ipc/message_upgrade.c \
 	src/ipc/options.c \
 	src/ipc/types.c \
 	src/ipc/types.h

@@ -37,6 +37,10 @@ static const struct ipc_type_info type_infos[IPC_TYPES] = {
 	[IPC_CREDENTIAL_GET] = {"credential-get", 0, 0, TEXT_BYTES(IPC_MAX_NAME_BYTES)},
 	[IPC_CONFIG] = {"config", 1, 1, 0},
 	[IPC_SETTINGS] = {"settings", 0, 0, TEXT_BYTES(IPC_MAX_SETTINGS_BYTES)},
+	[IPC_RELAY_DRAIN] = {"relay-drain", 0, 0, 0},
+	[IPC_SUCCEED] = {"succeed", 2, 2, 0},
+	[IPC_HANDOVER] = {"handover", 0, 0, 1},
+	[IPC_SUCCESSOR] = {"successor", 1, 1, 4},
 };
 
 const struct ipc_type_info *ipc_type_info(unsigned type)

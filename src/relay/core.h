@@ -164,6 +164,9 @@ struct relay {
 	uint32_t fds_held_back; /* of those */
 	int access_fd;          /* of the access log; -1: none */
 	bool stopping;
+	bool draining; /* takes in nothing more, and ends with what it has */
+	void (*drains)(void *context);
+	void *context;
 	int exit_code;
 	int64_t now_ms; /* of this turn of the loop */
 
@@ -253,6 +256,12 @@ void dial_continue(struct relay *relay, struct conn *conn);
 /* Forgets the dial: the connection is connected, or ends. */
 void dial_fini(struct relay *relay, struct conn *conn);
 
+/* drain.c */
+/* From now on nothing new is taken in. */
+void drain_begin(struct relay *relay);
+/* At the end of a turn: sets relay->stopping if a draining relay has nothing left. */
+void drain_check(struct relay *relay);
+
 /* udp.c */
 int udp_init(struct relay *relay, uint32_t max_flows); /* 0: the default */
 void udp_fini(struct relay *relay);
@@ -260,6 +269,8 @@ void udp_fini(struct relay *relay);
 uint32_t udp_fds(const struct relay *relay);
 /* Makes a fresh listener a UDP one, or takes over the options of one that is. Returns 0 or -errno. */
 int udp_port_put(struct relay *relay, struct listener *listener);
+/* Reads no more of what clients send; flows go on. */
+void udp_port_drain(struct relay *relay, struct listener *listener);
 /* Closes the listener's flows. Harmless for TCP. */
 void udp_port_close(struct relay *relay, struct listener *listener);
 void udp_port_event(struct relay *relay, struct listener *listener);

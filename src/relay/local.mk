@@ -8,6 +8,7 @@ src_relay_librelay_a_SOURCES = \
 	src/relay/conn.c \
 	src/relay/core.h \
 	src/relay/dial.c \
+	src/relay/drain.c \
 	src/relay/listener.c \
 	src/relay/loop.c \
 	src/relay/pick.c \

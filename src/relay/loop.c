@@ -188,6 +188,7 @@ static int turn(struct relay *relay)
 	conn_sweep(relay);
 	udp_sweep(relay);
 	listener_sweep(relay);
+	drain_check(relay);
 	turn_ends(relay);
 	return 0;
 }

@@ -64,8 +64,20 @@ static int on_close(struct relay *relay, const struct ipc_frame *frame)
 	return 0;
 }
 
+static int on_drain(struct relay *relay, const struct ipc_frame *frame)
+{
+	int rc = ipc_decode_relay_drain(frame);
+
+	if (rc == 0)
+		drain_begin(relay);
+	return rc;
+}
+
 static int on_frame(struct relay *relay, const struct ipc_frame *frame)
 {
+	/* What concerns listeners concerns the successor. */
+	if (relay->draining)
+		return 0;
 	switch (frame->type) {
 	case IPC_RELAY_LISTENER:
 		return on_listener(relay, frame);
@@ -73,6 +85,8 @@ static int on_frame(struct relay *relay, const struct ipc_frame *frame)
 		return on_backends(relay, frame);
 	case IPC_RELAY_CLOSE:
 		return on_close(relay, frame);
+	case IPC_RELAY_DRAIN:
+		return on_drain(relay, frame);
 	default:
 		return -EPROTO;
 	}
@@ -143,6 +157,8 @@ static int relay_init(
 		.epoll_fd = epoll_create1(EPOLL_CLOEXEC),
 		.spare_fd = -1,
 		.access_fd = options->access_log ? options->access_fd : -1,
+		.drains = options->drains,
+		.context = options->context,
 		.now_ms = clock_now_ms(),
 		.buffer = malloc(RELAY_BUFFER_BYTES),
 		.exit_code = EXIT_SUCCESS,

@@ -245,7 +245,7 @@ void udp_port_event(struct relay *relay, struct listener *listener)
 {
 	struct udp_port *port = listener->udp;
 
-	if (port->readable || listener->fd < 0)
+	if (port->readable || listener->fd < 0 || relay->draining)
 		return;
 	port->readable = true;
 	TAILQ_INSERT_TAIL(&relay->udp->readable, port, link);
@@ -358,6 +358,15 @@ int udp_port_put(struct relay *relay, struct listener *listener)
 	return rc < 0 ? rc : set_timeouts(relay->udp, listener);
 }
 
+void udp_port_drain(struct relay *relay, struct listener *listener)
+{
+	struct udp_port *port = listener->udp;
+
+	if (port->readable)
+		TAILQ_REMOVE(&relay->udp->readable, port, link);
+	port->readable = false;
+}
+
 void udp_port_close(struct relay *relay, struct listener *listener)
 {
 	struct udp_port *port = listener->udp;
@@ -371,9 +380,7 @@ void udp_port_close(struct relay *relay, struct listener *listener)
 		udp_queue_put(relay->udp, port->queues[standing]);
 		port->queues[standing] = NULL;
 	}
-	if (port->readable)
-		TAILQ_REMOVE(&relay->udp->readable, port, link);
-	port->readable = false;
+	udp_port_drain(relay, listener);
 }
 
 /* ---- life ---- */

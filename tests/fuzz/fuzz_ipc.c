@@ -33,6 +33,7 @@ static void decode_plain(const struct ipc_frame *frame)
 	struct ipc_sync_done done;
 	struct ipc_spawn spawn;
 	struct ipc_exited exited;
+	enum ipc_step step;
 	uint32_t number;
 
 	ipc_decode_sync(frame, &sync);
@@ -45,6 +46,11 @@ static void decode_plain(const struct ipc_frame *frame)
 	ipc_decode_relay_close(frame, &number);
 	ipc_decode_files_get(frame, &number);
 	ipc_decode_config(frame);
+	ipc_decode_relay_drain(frame);
+	ipc_decode_succeed(frame);
+	if (ipc_decode_handover(frame, &step) == 0)
+		must(step < IPC_STEPS);
+	ipc_decode_successor(frame, &number);
 }
 
 static void decode_stored(const struct ipc_frame *frame)

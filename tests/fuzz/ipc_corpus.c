@@ -153,6 +153,21 @@ static int send_settings(struct ipc_channel *channel)
 	return ipc_send_settings(channel, "scheduler=lc\nzone=a=b\n");
 }
 
+static int send_succeed(struct ipc_channel *channel)
+{
+	return ipc_send_succeed(channel, STDIN_FILENO, STDIN_FILENO);
+}
+
+static int send_handover(struct ipc_channel *channel)
+{
+	return ipc_send_handover(channel, IPC_STEP_READY);
+}
+
+static int send_successor(struct ipc_channel *channel)
+{
+	return ipc_send_successor(channel, 4711, STDIN_FILENO);
+}
+
 struct seed {
 	const char *name;
 	int (*send)(struct ipc_channel *channel);
@@ -177,6 +192,10 @@ static const struct seed seeds[] = {
 	{"credential-get", send_credential_get},
 	{"config", send_config},
 	{"settings", send_settings},
+	{"relay-drain", ipc_send_relay_drain},
+	{"succeed", send_succeed},
+	{"handover", send_handover},
+	{"successor", send_successor},
 };
 #define SEEDS (sizeof(seeds) / sizeof(seeds[0]))
 

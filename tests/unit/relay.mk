@@ -9,6 +9,7 @@ relay_cflags = $(AM_CFLAGS) $(CMOCKA_CFLAGS) -pthread
 check_PROGRAMS += \
 	tests/unit/test_relay \
 	tests/unit/test_relay_dial \
+	tests/unit/test_relay_drain \
 	tests/unit/test_relay_limits \
 	tests/unit/test_relay_parts \
 	tests/unit/test_relay_service \
@@ -22,6 +23,9 @@ tests_unit_test_relay_LDADD = $(relay_libs)
 tests_unit_test_relay_dial_SOURCES = tests/unit/test_relay_dial.c $(relay_rig)
 tests_unit_test_relay_dial_CFLAGS = $(relay_cflags)
 tests_unit_test_relay_dial_LDADD = $(relay_libs)
+tests_unit_test_relay_drain_SOURCES = tests/unit/test_relay_drain.c $(udp_rig)
+tests_unit_test_relay_drain_CFLAGS = $(relay_cflags)
+tests_unit_test_relay_drain_LDADD = $(relay_libs)
 tests_unit_test_relay_limits_SOURCES = tests/unit/test_relay_limits.c $(relay_rig)
 tests_unit_test_relay_limits_CFLAGS = $(relay_cflags)
 tests_unit_test_relay_limits_LDADD = $(relay_libs)

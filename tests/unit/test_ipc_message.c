@@ -381,6 +381,23 @@ static void test_file_round_trip(void **state)
 	ipc_storage_free(&storage);
 }
 
+static void test_messages_of_an_upgrade_round_trip(void **state)
+{
+	struct fixture *f = *state;
+	enum ipc_step step;
+	uint32_t pid;
+
+	assert_int_equal(ipc_decode_relay_drain(pass(f, ipc_send_relay_drain(f->from), IPC_RELAY_DRAIN)), 0);
+	assert_int_equal(ipc_decode_succeed(pass(f, ipc_send_succeed(f->from, 0, 1), IPC_SUCCEED)), 0);
+	assert_int_equal(
+		ipc_decode_handover(pass(f, ipc_send_handover(f->from, IPC_STEP_READY), IPC_HANDOVER), &step),
+		0);
+	assert_int_equal(step, IPC_STEP_READY);
+	assert_int_equal(
+		ipc_decode_successor(pass(f, ipc_send_successor(f->from, 70000, 0), IPC_SUCCESSOR), &pid), 0);
+	assert_int_equal(pid, 70000);
+}
+
 static void test_senders_refuse_what_exceeds_a_bound(void **state)
 {
 	struct fixture *f = *state;
@@ -421,6 +438,7 @@ static int decode(const struct ipc_frame *frame)
 		struct ipc_exited exited;
 		struct ipc_file file;
 		struct ipc_listener_state state;
+		enum ipc_step step;
 		uint32_t number;
 		const char *key;
 	} out;
@@ -473,6 +491,18 @@ static int decode(const struct ipc_frame *frame)
 	case IPC_CREDENTIAL_GET:
 		rc = ipc_decode_credential_get(frame, &out.key, &storage);
 		break;
+	case IPC_RELAY_DRAIN:
+		rc = ipc_decode_relay_drain(frame);
+		break;
+	case IPC_SUCCEED:
+		rc = ipc_decode_succeed(frame);
+		break;
+	case IPC_HANDOVER:
+		rc = ipc_decode_handover(frame, &out.step);
+		break;
+	case IPC_SUCCESSOR:
+		rc = ipc_decode_successor(frame, &out.number);
+		break;
 	case IPC_TYPES:
 		break;
 	}
@@ -524,6 +554,10 @@ static const struct sample samples[] = {
 		0, 0, 0, 1, MAPPED(10, 0, 0, 1), 0, 80, 0xff, 0xff, 0xff, 0x9e,
 		0, 0, 0, 1, MAPPED(10, 0, 0, 2), 0x1f, 0x90, 0, 0, 0, 3)},
 	{IPC_CREDENTIAL_GET, 0, BYTES(0, 2, '/', 'a')},
+	{IPC_RELAY_DRAIN, 0, (const uint8_t[]){0}, 0},
+	{IPC_SUCCEED, 2, (const uint8_t[]){0}, 0},
+	{IPC_HANDOVER, 0, BYTES(IPC_STEP_GO)},
+	{IPC_SUCCESSOR, 1, BYTES(0, 0, 0x12, 0x67)},
 };
 /* clang-format on */
 #define SAMPLES (sizeof(samples) / sizeof(samples[0]))
@@ -752,6 +786,7 @@ int main(void)
 		CHANNEL_TEST(test_files_get_round_trip),
 		CHANNEL_TEST(test_credential_get_round_trip),
 		CHANNEL_TEST(test_file_round_trip),
+		CHANNEL_TEST(test_messages_of_an_upgrade_round_trip),
 		CHANNEL_TEST(test_senders_refuse_what_exceeds_a_bound),
 		cmocka_unit_test(test_samples_decode),
 		cmocka_unit_test(test_truncated_payloads_are_refused),
