@@ -92,8 +92,8 @@ char *steering_iptables_render_change(
 char *steering_iptables_render_cleanup(const struct steering_saved *saved);
 
 /* Text for `nft -f -`: one transaction that makes our tables hold exactly the rules, of both families, where
- * they hold those of was; "" if nothing has to change. was NULL: whatever there is of ours is replaced. The
- * caller frees the text. */
+ * they hold those of was; "" if nothing has to change. was NULL: whatever there is of ours is replaced. A
+ * table whose last rule goes stays. The caller frees the text. */
 char *steering_nftables_render(const struct steering_rules *now, const struct steering_rules *was);
 
 /* Text that removes our tables, whether they are there or not. The caller frees it. */

@@ -320,17 +320,19 @@ static bool same_frame(
 	return same;
 }
 
+/* The table stays when its last element goes: with its chains the kernel would give up translating, and cut
+ * connections that go on. */
 static void print_family(struct text *out, const struct steering_rules *now, const struct steering_rules *was,
 	enum addr_family family)
 {
 	bool wanted = steering_rules_have(now, family);
 	bool there = was && steering_rules_have(was, family);
 
-	if (wanted && there && same_frame(was, now, family))
+	if (there && (!wanted || same_frame(was, now, family)))
 		print_change(out, was, now, family);
 	else if (wanted)
 		print_whole(out, now, family);
-	else if (there || !was)
+	else if (!was)
 		print_removal(out, family);
 }
 
