@@ -209,13 +209,19 @@ static void add_rules(const struct plan_listener *listener, const struct ipc_lis
 	rules->filter += listener->proto == PROTO_UDP;
 }
 
+/* What auto has taken is known to the supervisor. */
+static bool may_have_rules(const struct options *options)
+{
+	return options->steering == OPTIONS_STEERING_IPTABLES || options->steering == OPTIONS_STEERING_AUTO;
+}
+
 static struct admin_rules count_rules(void *context)
 {
 	struct report *report = context;
 	const struct plan *plan = report->setup.plan(report->setup.context);
 	struct admin_rules rules = {.nat = 0};
 
-	if (report->setup.options->steering == OPTIONS_STEERING_NONE)
+	if (!may_have_rules(report->setup.options))
 		return rules;
 	for (size_t i = 0; plan && i < plan->listener_count; i++)
 		add_rules(plan->listeners[i], report_find(report, plan->listeners[i]->id), &rules);
