@@ -21,6 +21,7 @@ import resource
 import shutil
 import sys
 import tempfile
+import zlib
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,8 @@ import udp  # noqa: E402
 
 # How traffic gets to the proxy ports: the suite's one parameter, by name, and the flags for it. A test marked
 # with every_backend runs over all of these, any other one over the first, or over those of PORTALD_BACKENDS
-# ("all", or names separated by commas) if it goes through `portald` and says nothing of steering itself.
+# ("all", or names separated by commas) if it goes through `portald` and says nothing of steering itself. With
+# PORTALD_BACKENDS=each all of these tests run over one, not all over the same: all ways in the time of one.
 BACKENDS = {
     "iptables-nft": ("--iptables-variant=nft",),
     "iptables-legacy": ("--iptables-variant=legacy",),
@@ -48,17 +50,52 @@ BACKENDS = {
 }
 
 
+# What some back ends can't do by nature, as portald(8) and doc/ARCHITECTURE.md say: a test that is marked with
+# needs("...") is skipped with them for that reason. have(...), a fixture, is for a test that needs it in part.
+LACKING = {
+    "proxy ports": {"local": "its listeners are at the Services' own addresses and ports"},
+    "tools": {"local": "it runs no program"},
+    "host scope": {"local": "what the node itself sends can't be told from what arrives"},
+    "new ways for old sockets": {"local": "a UDP socket that was connected over IPv6 before its peer's address "
+                                          "became the node's keeps the way that it has found"},
+}
+
+
 def wanted_backends(metafunc):
-    mark = metafunc.definition.get_closest_marker("every_backend")
-    if mark:
-        return [name for name in BACKENDS if name != mark.kwargs.get("but")]
     names = os.environ.get("PORTALD_BACKENDS", "iptables-nft")
-    return list(BACKENDS) if names == "all" else names.split(",")
+    if names in ("all", "each") or metafunc.definition.get_closest_marker("every_backend"):
+        return list(BACKENDS)
+    return names.split(",")
+
+
+def reason_against(metafunc, name):
+    for mark in metafunc.definition.iter_markers("needs"):
+        if name in LACKING[mark.args[0]]:
+            return f"{name} lacks {mark.args[0]}: {LACKING[mark.args[0]][name]}"
+    return None
 
 
 def pytest_generate_tests(metafunc):
-    if "backend" in metafunc.fixturenames:
-        metafunc.parametrize("backend", wanted_backends(metafunc), indirect=True)
+    if "backend" not in metafunc.fixturenames:
+        return
+    reasons = {name: reason_against(metafunc, name) for name in wanted_backends(metafunc)}
+    metafunc.parametrize("backend", [
+        pytest.param(name, marks=[pytest.mark.skip(reason=reason)] if reason else [])
+        for name, reason in reasons.items()], indirect=True)
+
+
+def is_in_turn(item):
+    """Whether the test's back end is the one for it. The same in every run, so that a failure comes again."""
+    backend = getattr(item, "callspec", None) and item.callspec.params.get("backend")
+    if backend is None:
+        return True
+    turn = zlib.crc32(item.nodeid.replace(backend, "").encode()) % len(BACKENDS)
+    return backend == list(BACKENDS)[turn]
+
+
+def deselect(config, items, kept):
+    config.hook.pytest_deselected(items=[item for item, keep in zip(items, kept) if not keep])
+    items[:] = [item for item, keep in zip(items, kept) if keep]
 
 
 def pytest_addoption(parser):
@@ -68,10 +105,10 @@ def pytest_addoption(parser):
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config, items):
+    if os.environ.get("PORTALD_BACKENDS") == "each":
+        deselect(config, items, [is_in_turn(item) for item in items])
     number, count = map(int, config.getoption("shard").split("/"))
-    config.hook.pytest_deselected(items=[item for place, item in enumerate(items)
-                                         if place % count != number - 1])
-    items[:] = items[number - 1::count]
+    deselect(config, items, [place % count == number - 1 for place in range(len(items))])
 
 
 def pytest_unconfigure(config):
@@ -82,6 +119,7 @@ def pytest_unconfigure(config):
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: takes more than two seconds")
     config.addinivalue_line("markers", "every_backend: runs over every way of steering")
+    config.addinivalue_line("markers", "needs(what): not for a way of steering that lacks it (LACKING)")
     if os.geteuid() != 0:
         pytest.exit("the namespace tests need root", returncode=1)
     if not Path(daemon.binary_path()).is_file():
@@ -212,6 +250,12 @@ def start_portald(binary, workdir):
 def backend(request):
     """The name of the way of steering that the test's portald takes."""
     return request.param
+
+
+@pytest.fixture
+def have(backend):
+    """have("tools"): whether the test's back end has what LACKING names."""
+    return lambda what: backend not in LACKING[what]
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""iptables rules of a namespace, as iptables-save prints them."""
+"""What steers in a namespace: iptables' rules as iptables-save prints them, and what other back ends make."""
 import re
 
 OUR_CHAINS = ("KUBE-PORTALS-CONTAINER", "KUBE-PORTALS-HOST", "KUBE-NODEPORT-CONTAINER",
@@ -52,26 +52,62 @@ def state(namespace):
     return saved, tables, routes, addresses
 
 
-def nftables_proxy_port(namespace, key, family="v4", protocol="tcp"):
-    """The same of the nftables back end; None if it has no such element."""
-    table = namespace.run("nft", "-n", "list", "ruleset", {"v4": "ip", "v6": "ip6"}[family])
+# ---- of any back end ----
+
+NFT_FAMILY = {"v4": "ip", "v6": "ip6"}
+
+
+def nftables(namespace, family="v4"):
+    """The table of the nftables back end, a line for each element, which nft prints in no order; [] if none."""
+    text = namespace.run("nft", "-n", "list", "table", NFT_FAMILY[family], "portald", check=False)
+    if text.startswith("Error"):
+        return []
+    lines = re.sub(r"(elements = \{|,) ", r"\1\n", text).splitlines()
+    return sorted(line.strip(" \t,}") for line in lines)
+
+
+def local_routes(namespace, family="v4"):
+    """The addresses that the local back end has made the node's."""
+    shown = namespace.run("ip", {"v4": "-4", "v6": "-6"}[family], "route", "show", "table", "local",
+                          "proto", "112")
+    return [line.split()[1] for line in shown.splitlines()]
+
+
+def listeners(namespace, addresses):
+    """What listens at the addresses: another socket at the same place differs."""
+    shown = [line.split() for line in namespace.run("ss", "-HOlntue").splitlines()]
+    return sorted(" ".join((line[0], line[4], *(word for word in line if word.startswith("ino:"))))
+                  for line in shown if line[4].rsplit(":", 1)[0].strip("[]") in addresses)
+
+
+def in_force(namespace, family="v4"):
+    """All that portald has made there, in whatever way it steers, for comparing."""
+    saved = [line for variant in VARIANTS for line in ours(namespace, variant, family)]
+    routes = local_routes(namespace, family)
+    return saved + nftables(namespace, family) + routes + listeners(namespace, routes)
+
+
+def about(namespace, key, addresses=(), family="v4"):
+    """That of it which is about "namespace/name:port": with a comment that says so, of any chain; with the
+    local back end, which has none, at the Service's own addresses."""
+    commented = [line for variant in VARIANTS for line in save(namespace, variant, family)
+                 if re.search(rf'--comment "?{re.escape(key)}"? ', line)]
+    commented += [line for line in nftables(namespace, family) if f'comment "{key}"' in line]
+    own = [address for address in local_routes(namespace, family) if address in addresses]
+    return commented + own + listeners(namespace, own)
+
+
+def proxy_port(namespace, key, variant=None, family="v4", protocol="tcp"):
+    """The proxy port to which the ClusterIP rule of "namespace/name:port" leads; None where portald steers
+    without any. variant: only by that iptables."""
     number = {"tcp": 6, "udp": 17}[protocol]
-    found = re.search(rf' \. {number} \. \d+ comment "{re.escape(key)}" : (\d+)', table)
-    return int(found[1]) if found else None
-
-
-def proxy_port(namespace, key, variant="nft", family="v4", protocol="tcp"):
-    """The proxy port to which the ClusterIP rule of "namespace/name:port" redirects."""
-    port = nftables_proxy_port(namespace, key, family, protocol)
-    if port:
-        return port
-    for rule in chain(namespace, "KUBE-PORTALS-CONTAINER", variant, family):
+    for rule in nftables(namespace, family):
+        found = re.search(rf' \. {number} \. \d+ comment "{re.escape(key)}" : (\d+)', rule)
+        if found:
+            return int(found[1])
+    for rule in (rule for each in ([variant] if variant else VARIANTS)
+                 for rule in chain(namespace, "KUBE-PORTALS-CONTAINER", each, family)):
         if re.search(rf'--comment "?{re.escape(key)}"? ', rule) and f"-p {protocol} " in rule:
             return int(re.search(r"(?:--to-ports |--to-destination \S+:)(\d+)", rule)[1])
-    raise AssertionError(f"no rule for {key}: {save(namespace, variant, family)}")
-
-
-def about(namespace, key, variant="nft", family="v4"):
-    """All rules with that comment, of any chain."""
-    return [line for line in save(namespace, variant, family)
-            if re.search(rf'--comment "?{re.escape(key)}"? ', line)]
+    assert local_routes(namespace, family), f"no rule for {key}: {in_force(namespace, family)}"
+    return None

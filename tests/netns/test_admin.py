@@ -13,6 +13,7 @@ import peers
 import rules
 import pytest
 import scrape
+import tools as tools_module
 import udp
 import wait
 
@@ -114,29 +115,24 @@ def test_an_address_in_use_is_the_end_if_asked(lab, web, manifests, binary, work
     running.finish()
 
 
+@pytest.mark.needs("tools")
 @pytest.mark.parametrize("change", ["added", "removed"])
 def test_healthz_fails_while_rules_cannot_be_changed(lab, web, manifests, workdir, portald, change):
-    tools, broken = workdir / "tools", workdir / "broken"
-    tools.mkdir()
-    for name in ("iptables-nft-restore", "iptables-restore"):
-        path = tools / name
-        path.write_text(f'#!/bin/sh\ntest -e {broken} && exit 4\nexec /usr/sbin/{name} "$@"\n',
-                        encoding="ascii")
-        path.chmod(0o755)
+    tools = tools_module.Tools(workdir / "tools")
+
     def add():
         manifests.write("more.yaml", objects.service("more", "10.96.0.11"),
                         objects.endpoints("more", [lab.pods[0].address]))
 
     if change == "removed":
         add()
-    portald("--iptables-sync-period=1s",
-            wrapper=["env", f"PATH={tools}:/usr/sbin:/usr/bin:/sbin:/bin"])
+    portald("--iptables-sync-period=1s", wrapper=tools.wrapper)
 
     def status(path="/healthz"):
         return scrape.get(lab.node, "127.0.0.1:10256", path)[0]
 
     assert status() == 200
-    broken.touch()
+    tools.trouble("exit 4")
     if change == "added":
         add()
     else:
@@ -145,7 +141,7 @@ def test_healthz_fails_while_rules_cannot_be_changed(lab, web, manifests, workdi
     assert status("/livez") == 503
     assert status("/readyz") == 200, "the last good state is in force"
     assert scrape.metrics(lab.node).sum("kubeproxy_sync_proxy_rules_iptables_restore_failures_total") >= 1
-    broken.unlink()
+    tools.heal()
     wait.until(lambda: status() == 200, 45, "/healthz to be well again")
 
 
@@ -196,7 +192,8 @@ def test_connections_are_counted_by_service_and_backend(lab, web, portald):
     assert metrics.sum("portald_process_open_fds", process="supervisor") > 0
     assert metrics.sum("kubeproxy_sync_proxy_rules_last_timestamp_seconds") > 1e9
     for table in ("nat", "filter"):
-        lines = [line for line in rules.save(lab.node, table=table) if line.startswith("-A KUBE-")]
+        lines = [line for variant in rules.VARIANTS for line in rules.save(lab.node, variant, table=table)
+                 if line.startswith("-A KUBE-")]
         assert metrics.sum("kubeproxy_sync_proxy_rules_iptables_total", table=table) == len(lines), lines
 
 

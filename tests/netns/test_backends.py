@@ -2,6 +2,7 @@
 import app as app_module
 import manifests as objects
 import peers
+import rules
 import wait
 
 CLUSTER_IP = "10.96.0.10:80"
@@ -19,11 +20,6 @@ def is_served(lab):
 
 # ---- local ----
 
-def local_routes(lab):
-    return [route.split()[1] for flag in ("-4", "-6")
-            for route in lab.node.run("ip", flag, "route", "show", "table", "local", "proto", "112").splitlines()]
-
-
 def test_a_removed_address_lingers_until_its_last_connection_has_ended(lab, serve, family, manifests, portald):
     kept, removed = (app_module.App(lab, family, manifests, name=name, number=number)
                      for name, number in (("kept", 9), ("removed", 10)))
@@ -34,20 +30,20 @@ def test_a_removed_address_lingers_until_its_last_connection_has_ended(lab, serv
     connections = [peers.hold_open(namespace, removed.at())[0] for namespace in removed.standpoints()]
     running.change(manifests.remove, "removed.yaml")
     address = removed.cluster_ips[0]
-    for namespace in removed.standpoints():
-        assert removed.outcome(namespace) == "refused"
-    assert address in local_routes(lab)
+    for namespace in removed.standpoints():  # the relays close a moment later
+        wait.until(lambda: removed.outcome(namespace) == "refused", what="new connections to be refused")
+    assert address in rules.local_routes(lab.node, family.name)
     if family.name == "v4":  # iproute2 can't say which of IPv6's local routes is meant
         lab.node.run("ip", "route", "del", "local", address, "table", "local")
         running.wait_log("somebody else had changed rules of ours")
-        assert address in local_routes(lab)
+        assert address in rules.local_routes(lab.node, family.name)
     since = len(running.log())
     while connections:
         for connection in connections:
             peers.ping(connection)
-        assert address in local_routes(lab)
+        assert address in rules.local_routes(lab.node, family.name)
         connections.pop().close()
-    wait.until(lambda: local_routes(lab) == kept.cluster_ips, 20, "the route to go")
+    wait.until(lambda: rules.local_routes(lab.node, family.name) == kept.cluster_ips, 20, "the route to go")
     assert "somebody else" not in running.log()[since:]
 
 
@@ -68,7 +64,7 @@ def test_a_start_after_a_kill_keeps_no_address_that_nobody_uses(lab, web, manife
         manifests.remove("web.yaml")
         manifests.write("other.yaml", objects.service("other", "10.96.0.30"))
         portald("--steering=local").before = killed.before
-        assert local_routes(lab) == ["10.96.0.30"]
+        wait.until(lambda: rules.local_routes(lab.node) == ["10.96.0.30"], what="the unused route to go")
 
 
 def test_no_connection_is_tracked_and_no_rule_made(lab, web, portald):

@@ -64,14 +64,13 @@ def test_internal_traffic_policy_local_without_a_local_endpoint_is_dropped(sprea
 
 
 @pytest.mark.every_backend
-def test_external_traffic_policy_local_keeps_external_traffic_on_the_node(spread, portald, backend):
+def test_external_traffic_policy_local_keeps_external_traffic_on_the_node(spread, portald, have):
     spread.spec["externalTrafficPolicy"] = "Local"
     spread.write()
     portald(HERE)
     for at in external(spread):
         assert spread.names(spread.lab.outside, at) == {"pod1"}, at
-        # Without netfilter, what the node itself sends can't be told from what arrives.
-        own = {"pod1"} if backend == "local" else PODS
+        own = PODS if have("host scope") else {"pod1"}
         assert spread.names(spread.lab.node, at) == own, f"the node's own traffic to {at}"
     for namespace in spread.standpoints():
         assert spread.names(namespace) == PODS, "the ClusterIP's has a policy of its own"

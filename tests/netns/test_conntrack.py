@@ -71,7 +71,8 @@ def ask_again(client):
     raise AssertionError("no answer")
 
 
-def test_clients_from_before_portald_are_served_and_others_untouched(udp_app, serve_udp, bystander, portald):
+def test_clients_from_before_portald_are_served_and_others_untouched(
+        udp_app, serve_udp, bystander, portald, have):
     lab = udp_app.lab
     udp_app.serve(serve_udp)
     udp_app.node_port()
@@ -80,6 +81,8 @@ def test_clients_from_before_portald_are_served_and_others_untouched(udp_app, se
     before = bystander()
     ways = [(lab.client, udp_app.at()), (lab.node, udp_app.at()), (lab.outside, udp_app.at()),
             (lab.outside, udp_app.node_at()), (lab.outside, udp_app.at(udp_app.family.external_ip()))]
+    if udp_app.family.name == "v6" and not have("new ways for old sockets"):
+        del ways[1]
     clients = [namespace.udp(at) for namespace, at in ways]
     for client in clients:
         try_early(client)

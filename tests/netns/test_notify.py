@@ -4,6 +4,7 @@ import socket
 
 import peers
 import pytest
+import tools as tools_module
 import wait
 
 
@@ -68,16 +69,12 @@ def test_no_process_of_the_daemon_is_left_with_the_managers_address(echoing, man
         assert manager.path not in held, role
 
 
+@pytest.mark.needs("tools")
 def test_the_firewall_tools_get_no_address_of_the_manager(lab, echoing, manager, workdir, portald):
     """A tool that is started sees what the supervisor's environment has become."""
-    tools = workdir / "tools"
-    tools.mkdir()
-    seen = workdir / "seen"
-    for name in ("iptables-nft-restore", "iptables-legacy-restore", "iptables-restore"):
-        path = tools / name
-        path.write_text(f'#!/bin/sh\nenv >>{seen}\nexec /usr/sbin/{name} "$@"\n', encoding="ascii")
-        path.chmod(0o755)
-    portald(wrapper=manager.wrapper(PATH=f"{tools}:/usr/sbin:/usr/bin:/sbin:/bin"))
+    tools, seen = tools_module.Tools(workdir / "tools"), workdir / "seen"
+    tools.trouble(f"env >>{seen}")
+    portald(wrapper=manager.wrapper() + tools.wrapper)
     manager.wait_line("READY=1")
     assert "PATH=" in seen.read_text(encoding="utf-8")
     assert "NOTIFY_SOCKET" not in seen.read_text(encoding="utf-8")

@@ -290,6 +290,7 @@ def test_connections_to_a_removed_endpoint_are_reset_where_asked(app, removal):
     other.close()
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("what, outcome", [(None, "open"), ("reset", "reset")])
 def test_connections_of_a_removed_service_end_as_its_endpoints_do(app, removal, what, outcome):
     connections = removal(what, change=lambda app: app.directory.remove(f"{app.name}.yaml"))

@@ -246,8 +246,6 @@ def test_a_node_port_that_another_process_holds_is_left_to_it_until_it_goes(any_
     assert any_app.names(any_app.lab.client, count=3) == PODS, "the ClusterIP has nothing to do with it"
     for namespace in (any_app.lab.node, any_app.lab.outside):
         assert asked(any_app, namespace) == "foreign"
-    for chain in ("KUBE-NODEPORT-CONTAINER", "KUBE-NODEPORT-HOST"):
-        assert not rules.chain(any_app.lab.node, chain, family=any_app.family.name)
     foreign.close()
     wait.until(lambda: any_app.outcome(any_app.lab.outside, any_app.node_at(), timeout=1) == "answered", 20,
                lambda: f"the node port to be taken; log:\n{running.log_tail()}")
@@ -316,13 +314,13 @@ def test_with_endpoints_that_are_not_ready_clients_are_refused(any_app, serve_an
 
 
 @pytest.mark.every_backend
-def test_the_last_endpoint_that_goes_and_comes_back_takes_effect_at_once(any_app, serve_any, portald, backend):
+def test_the_last_endpoint_that_goes_and_comes_back_takes_effect_at_once(any_app, serve_any, portald):
     any_app.serve(serve_any)
     any_app.use(1)
     any_app.node_port()
     any_app.write()
     running = portald()
-    port = proxy_port(any_app, backend)
+    port = proxy_port(any_app)
     for _ in range(2):
         any_app.endpoints = []
         running.change(any_app.write)
@@ -334,11 +332,11 @@ def test_the_last_endpoint_that_goes_and_comes_back_takes_effect_at_once(any_app
         for namespace in any_app.standpoints():
             assert any_app.fetch(namespace) == "pod2"
         assert any_app.fetch(any_app.lab.outside, any_app.node_at()) == "pod2"
-        assert proxy_port(any_app, backend) == port
+        assert proxy_port(any_app) == port
 
 
 @pytest.mark.every_backend
-def test_local_policy_with_remote_endpoints_only_drops_what_comes_from_outside(any_app, serve_any, portald, backend):
+def test_local_policy_with_remote_endpoints_only_drops_what_comes_from_outside(any_app, serve_any, portald, have):
     any_app.serve(serve_any)
     any_app.use(1, 2, 3, node="elsewhere")
     any_app.load_balancer(any_app.family.external_ip(6))
@@ -348,8 +346,7 @@ def test_local_policy_with_remote_endpoints_only_drops_what_comes_from_outside(a
     portald("--hostname-override=node-a")
     for at in (any_app.node_at(), any_app.at(any_app.family.external_ip(6))):
         assert any_app.outcome(any_app.lab.outside, at, timeout=0.3) == "hangs", at
-        # Without netfilter, what the node itself sends can't be told from what arrives.
-        if backend != "local":
+        if have("host scope"):
             assert any_app.names(any_app.lab.node, at, 3) == PODS, "the node's own traffic goes anywhere"
     for namespace in any_app.standpoints():
         assert any_app.names(namespace, count=3) == PODS, "and so does the ClusterIP's"
@@ -384,20 +381,17 @@ def test_labels_put_a_service_out_of_scope(app, serve, unsteered, portald, label
 
 # ---- proxy ports ----
 
-def proxy_port(app, backend):
-    """None where there is none."""
-    if backend == "local":
-        return None
-    variant = "legacy" if backend == "iptables-legacy" else "nft"
-    return rules.proxy_port(app.lab.node, app.key(), variant, family=app.family.name, protocol=app.protocol)
+def proxy_port(app):
+    return rules.proxy_port(app.lab.node, app.key(), family=app.family.name, protocol=app.protocol)
 
 
-@pytest.mark.every_backend(but="local")
-def test_a_proxy_port_is_reached_by_redirection_only(any_app, serve_any, portald, backend):
+@pytest.mark.every_backend
+@pytest.mark.needs("proxy ports")
+def test_a_proxy_port_is_reached_by_redirection_only(any_app, serve_any, portald):
     servers = any_app.serve(serve_any)
     any_app.write()
     portald()
-    port = proxy_port(any_app, backend)
+    port = proxy_port(any_app)
     assert any_app.fetch(any_app.lab.client) in PODS
 
     def served():

@@ -282,6 +282,7 @@ def test_endpoints_on_differing_ports_are_all_used(lab, serve, manifests, portal
 
 # ---- limits ----
 
+@pytest.mark.needs("proxy ports")
 def test_direct_connection_to_the_proxy_port_is_refused(lab, web, portald):
     portald()
     port = rules.proxy_port(lab.node, "default/web:http")

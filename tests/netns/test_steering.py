@@ -161,6 +161,7 @@ def test_node_port_passes_an_input_chain_that_drops(lab, serve, web, portald, va
     assert peers.outcome(lab.outside, "10.2.0.1:7777", timeout=0.5) == "hangs"
 
 
+@pytest.mark.needs("proxy ports")
 def test_proxy_port_range_holds_the_proxy_ports(lab, web, portald):
     portald("--proxy-port-range=36000-36009")
     assert 36000 <= rules.proxy_port(lab.node, "default/web:http") <= 36009
@@ -187,6 +188,5 @@ def test_many_services_are_all_steered(lab, serve, manifests, portald):
         manifests.write(f"{name}.yaml", objects.service(name, f"10.96.1.{n + 1}"),
                         objects.endpoints(name, [lab.pods[n % 3].address]))
     portald()
-    for n in (0, 1, 2, 77, 199):
+    for n in range(200):
         assert peers.fetch(lab.client, f"10.96.1.{n + 1}:80") == f"pod{n % 3 + 1}"
-    assert len(rules.chain(lab.node, "KUBE-PORTALS-CONTAINER")) == 200

@@ -77,4 +77,4 @@ def test_a_service_of_one_family_works_where_the_other_has_no_firewall(lab, mani
     made.write()
     portald()
     assert made.names(lab.client, count=3) == PODS
-    assert not rules.about(lab.node, made.key(), family="v6")
+    assert not rules.about(lab.node, made.key(), made.cluster_ips, "v6")
