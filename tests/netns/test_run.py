@@ -5,6 +5,8 @@ import subprocess
 import sys
 
 import daemon as daemon_module
+import lab as lab_module
+import manifests as objects
 import peers
 import processes
 import pytest
@@ -14,7 +16,7 @@ FETCH = """
 import socket, sys
 for at in sys.argv[1:]:
     host, port = at.rsplit(":", 1)
-    with socket.create_connection((host, int(port)), 10) as connection:
+    with socket.create_connection((host.strip("[]"), int(port)), 10) as connection:
         print(connection.recv(100).decode(), flush=True)
 """
 # Does what FETCH does again for each line of standard input.
@@ -93,10 +95,16 @@ def test_cluster_ip_and_node_port_reach_a_backend_on_the_hosts_loopback(anyone):
     assert (code, output.split()) == (0, ["laptop"] * 3), log
 
 
-@pytest.mark.parametrize("steering", ["nftables", "local", "auto"])
-def test_the_other_ways_of_steering_work_inside_too(user, steering):
-    code, output, log = user.run(PYTHON, "-c", FETCH, SERVICE, argv=[*user.argv, f"--steering={steering}"])
-    assert (code, output.split()) == (0, ["laptop"]), log
+@pytest.mark.parametrize("steering", ["iptables", "nftables", "local", "auto"])
+def test_every_way_of_steering_works_inside_in_both_families(user, host, serve, manifests, family, steering):
+    serve(host, lab_module.join(family.loopback, 8088), peers.identity("laptop too"))
+    port = objects.service_port(target=8088)
+    manifests.write("more.yaml", objects.service_of("more", [family.cluster_ip(11)], [port], family.api),
+                    objects.slice_of("more", family.api, [objects.endpoint(family.loopback)],
+                                     [objects.slice_port(port)]))
+    code, output, log = user.run(PYTHON, "-c", FETCH, SERVICE, lab_module.join(family.cluster_ip(11), 80),
+                                 argv=[*user.argv, f"--steering={steering}"])
+    assert (code, output.splitlines()) == (0, ["laptop", "laptop too"]), log
 
 
 def test_real_iptables_rules_are_inside_and_none_outside(anyone, host):
