@@ -1,4 +1,4 @@
-/* Owns the search for rules that iptables-restore refuses. Runs in the supervisor. */
+/* Owns the search for rules that a tool refuses. Runs in the supervisor. */
 #include "steering/attempt.h"
 
 #include <errno.h>
@@ -9,26 +9,48 @@
 #include "steering/iptables_private.h"
 #include "steering/lines.h"
 
-static bool concerns(const struct attempt *attempt, size_t i)
+static size_t family_place(enum addr_family family)
 {
-	return addr_family(&attempt->rules->rules[i].portal.at.addr) == attempt->family;
+	return family == ADDR_V6;
 }
 
-/* The rules of a single one, for the table and chains of it: text for a machine without rules. The caller
- * frees it. */
+static enum addr_family family_of(const struct attempt *attempt, size_t i)
+{
+	return addr_family(&attempt->rules->rules[i].portal.at.addr);
+}
+
+static bool concerns(const struct attempt *attempt, size_t i)
+{
+	return attempt->families[family_place(family_of(attempt, i))];
+}
+
+/* The caller frees it. */
 static char *text_of_one(const struct attempt *attempt, size_t i)
 {
 	struct steering_rules one = *attempt->rules;
 
 	one.rules = &attempt->rules->rules[i];
 	one.count = 1;
-	return steering_iptables_render(&one, attempt->family, NULL);
+	return attempt->text->of_one(&one, family_of(attempt, i));
 }
 
-/* ---- what was there ---- */
+/* ---- iptables ---- */
 
-/* True if each of the rule's lines is among the sorted ones. Jumps, which the text also has, are no rule's.
- */
+/* For a machine without rules, with chains and jumps. The caller frees it. */
+static char *iptables_of_one(const struct steering_rules *one, enum addr_family family)
+{
+	return steering_iptables_render(one, family, NULL);
+}
+
+/* Names of chains, and jumps to them, are no rule's. */
+static bool iptables_may_blame(const struct span *line)
+{
+	return line->length == 0 || span_is(line, "COMMIT") || iptables_is_rule_of_ours(line);
+}
+
+static const struct attempt_text iptables_text = {.of_one = iptables_of_one, .may_blame = iptables_may_blame};
+
+/* True if each of the rule's lines is among the sorted ones. */
 static bool is_there(const struct attempt *attempt, size_t i, const struct lines *there)
 {
 	char *text = text_of_one(attempt, i);
@@ -44,20 +66,29 @@ static bool is_there(const struct attempt *attempt, size_t i, const struct lines
 	return all;
 }
 
-void attempt_init(struct attempt *attempt, const struct steering_rules *rules, enum addr_family family,
+/* ---- life ---- */
+
+void attempt_init(
+	struct attempt *attempt, const struct steering_rules *rules, const struct attempt_text *text)
+{
+	*attempt = (struct attempt){.rules = rules, .text = text, .families = {true, true}};
+	attempt->accepted = mem_calloc(rules->count, sizeof(*attempt->accepted));
+	bisect_init(&attempt->bisect, 0, rules->count);
+}
+
+void attempt_init_family(struct attempt *attempt, const struct steering_rules *rules, enum addr_family family,
 	const struct steering_saved *saved)
 {
 	struct lines there = {.count = 0};
 
-	*attempt = (struct attempt){.rules = rules, .family = family};
+	attempt_init(attempt, rules, &iptables_text);
+	attempt->families[family_place(family == ADDR_V6 ? ADDR_V4 : ADDR_V6)] = false;
 	lines_add_text(&there, saved->nat ? saved->nat : "");
 	lines_add_text(&there, saved->filter ? saved->filter : "");
 	lines_sort(&there);
-	attempt->accepted = mem_calloc(rules->count, sizeof(*attempt->accepted));
 	for (size_t i = 0; i < rules->count; i++)
 		attempt->accepted[i] = !concerns(attempt, i) || is_there(attempt, i, &there);
 	lines_fini(&there);
-	bisect_init(&attempt->bisect, 0, rules->count);
 }
 
 void attempt_fini(struct attempt *attempt)
@@ -128,27 +159,25 @@ void attempt_succeeded(struct attempt *attempt)
 
 /* ---- failures ---- */
 
-/* True if both add the same to the same chain. */
-static bool text_adds(const char *text, const char *line)
+static bool text_has(const char *text, const struct span *line)
 {
-	const struct span wanted = {line, strcspn(line, "\n")};
 	struct span each;
 
 	while (span_next_line(&text, &each)) {
-		if (each.length == wanted.length && memcmp(each.start, line, each.length) == 0)
+		if (each.length == line->length && memcmp(each.start, line->start, each.length) == 0)
 			return true;
 	}
 	return false;
 }
 
 /* The place of the rule that has the line, or one behind all. */
-static size_t find_culprit(const struct attempt *attempt, const char *line)
+static size_t find_culprit(const struct attempt *attempt, const struct span *line)
 {
 	size_t i = 0;
 
-	for (; line && i < attempt->rules->count; i++) {
+	for (; line->length > 0 && i < attempt->rules->count; i++) {
 		char *text = concerns(attempt, i) ? text_of_one(attempt, i) : NULL;
-		bool found = text && text_adds(text, line);
+		bool found = text && text_has(text, line);
 
 		free(text);
 		if (found)
@@ -157,20 +186,12 @@ static size_t find_culprit(const struct attempt *attempt, const char *line)
 	return attempt->rules->count;
 }
 
-/* Names of chains, and jumps to them, are no rule's. */
-static bool may_be_a_rules_fault(const char *line)
-{
-	const struct span span = {line, line ? strcspn(line, "\n") : 0};
-
-	return span.length == 0 || span_is(&span, "COMMIT") || iptables_is_rule_of_ours(&span);
-}
-
-int attempt_failed(struct attempt *attempt, const char *line, const struct steering_rule **refused)
+int attempt_failed(struct attempt *attempt, const struct span *line, const struct steering_rule **refused)
 {
 	size_t culprit, place;
 
 	*refused = NULL;
-	if (attempt->bare || attempt->bisect.count == 0 || !may_be_a_rules_fault(line))
+	if (attempt->bare || attempt->bisect.count == 0 || !attempt->text->may_blame(line))
 		return -EIO;
 	culprit = find_culprit(attempt, line);
 	if (culprit < attempt->rules->count)

@@ -20,6 +20,17 @@ bool span_next_line(const char **rest, struct span *line)
 	return true;
 }
 
+struct span span_nth_line(const char *text, unsigned long number)
+{
+	struct span line = {text, 0};
+
+	for (unsigned long at = 0; at < number; at++) {
+		if (!span_next_line(&text, &line))
+			return (struct span){text, 0};
+	}
+	return line;
+}
+
 bool span_next_word(struct span *rest, struct span *word)
 {
 	size_t start = 0, end;

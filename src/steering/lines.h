@@ -14,6 +14,9 @@ struct span {
 /* Takes the next line (without its end) off *rest; false at the end. */
 bool span_next_line(const char **rest, struct span *line);
 
+/* The line with that number, from 1 on; an empty one if there is none. */
+struct span span_nth_line(const char *text, unsigned long number);
+
 /* Takes the next word, a quoted one as a whole, off *rest; false at the end. */
 bool span_next_word(struct span *rest, struct span *word);
 

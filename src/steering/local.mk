@@ -31,6 +31,7 @@ src_steering_libsteering_a_SOURCES = \
 	src/steering/nftables.c \
 	src/steering/nftables.h \
 	src/steering/nftables_backend.c \
+	src/steering/nftables_host.c \
 	src/steering/nftables_list.c \
 	src/steering/nftables_map.c \
 	src/steering/pace.c \

@@ -72,10 +72,20 @@ bool nftables_element_same(const struct nftables_element *a, const struct nftabl
 /* Adds the element in the form in which `nft -n list` prints it. */
 void nftables_element_print(struct text *out, const struct nftables_element *element);
 
+/* The same for all that rules of a family come to, each on a line. The caller frees it. */
+char *nftables_element_lines(const struct steering_rules *rules, enum addr_family family);
+
 /* ---- the table (nftables.c) ---- */
 
 /* Everything of the tables but the elements, for the families that rules have. The caller frees it. */
 char *nftables_frames(const struct steering_rules *rules);
+
+/* ---- asking nft while nothing runs: at the start and at the end (nftables_host.c). They wait for it. ----
+ */
+
+bool nftables_works(int tool_timeout_ms, char **why);
+int nftables_cleanup(int tool_timeout_ms);
+void nftables_look_for_left(const char *nft, int tool_timeout_ms, struct left *left);
 
 /* ---- what is there (nftables_list.c) ---- */
 

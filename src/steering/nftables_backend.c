@@ -5,14 +5,22 @@
  *     IDLE       start()                                   SENDING, or done(0) if nothing has to change
  *     LISTING    it is what was sent                       IDLE: done(0)
  *     LISTING    it is not                                 SENDING all
- *     LISTING    abandon()                                 IDLE
  *     SENDING    the difference, or no table, is in force  IDLE: done(0)
  *     SENDING    all is in force                           LEARNING
+ *     SENDING    all is refused, for a rule that is named  CHECKING the rest
+ *     SENDING    all is refused, for no rule by name       PROBING the tables without any element
+ *     PROBING    nft would take them                       CHECKING a half
+ *     CHECKING   nft would take it, or refuses it          CHECKING the next part (attempt.h)
+ *     CHECKING   there is nothing more to check            SENDING what it would take, if that is not there
  *     LEARNING   how nft lists it is known                 IDLE: done(0)
+ *     looking    abandon()                                 IDLE
  *     any        nft has failed                            IDLE: done(error)
  *
- * All of a pass is one transaction. Whoever wants to know whether it is still in force must know what nft
- * says of it; what it says of elements is known before, the rest is learnt from the first answer. */
+ * All of a pass is one transaction: what nft would refuse is found by asking it, so that what is in force
+ * stays until all is known. LISTING, PROBING and CHECKING only look. Whoever wants to know whether it is
+ * still in force must know what nft says of it; what it says of elements is known before, the rest is learnt
+ * from the first answer. */
+#include <ctype.h>
 #include <errno.h>
 #include <event2/event.h>
 #include <stdlib.h>
@@ -20,14 +28,16 @@
 
 #include "portald/log.h"
 #include "portald/mem.h"
+#include "steering/attempt.h"
 #include "steering/backend.h"
 #include "steering/host.h"
+#include "steering/lines.h"
 #include "steering/monitor.h"
 #include "steering/nftables.h"
 #include "steering/text.h"
 #include "steering/tool.h"
 
-enum state { IDLE, LISTING, SENDING, LEARNING };
+enum state { IDLE, LISTING, PROBING, CHECKING, SENDING, LEARNING };
 
 struct backend {
 	struct event_base *base;
@@ -41,6 +51,11 @@ struct backend {
 	struct tool_run *run;
 	const struct steering_rules *was; /* of the pass in flight */
 	const struct steering_rules *now;
+	const struct steering_rules *taken; /* now, or what nft takes of it */
+	char *given;                        /* what it was given last */
+	struct attempt attempt;
+	bool trying; /* rules were refused; attempt is valid */
+	bool looked; /* listing is what was there before */
 	bool corrected;
 	struct text listing; /* what nft has listed so far */
 	size_t list_place;   /* the family that comes next */
@@ -86,12 +101,27 @@ static void run_tool(struct backend *backend, const char *const argv[], const ch
 		monitor_own(backend->monitor, tool_run_pid(backend->run));
 }
 
-static void run_send(struct backend *backend, const char *text,
+/* only_check: the kernel says whether it would, and changes nothing. text is taken. */
+static void run_text_take(struct backend *backend, bool only_check, char *text,
 	void (*done)(void *context, const struct tool_result *result))
 {
-	const char *const argv[] = {backend->nft, "-f", "-", NULL};
+	const char *const argv[] = {backend->nft, only_check ? "-cf" : "-f", "-", NULL};
 
+	free(backend->given);
+	backend->given = text;
 	run_tool(backend, argv, text, done);
+}
+
+/* The line that nft names first ("/dev/stdin:3:1-40: Error: ..."), an empty one if none; without the comma
+ * that stands between elements. */
+static struct span named_line(const struct backend *backend, const struct tool_result *result)
+{
+	const char *colon = strchr(result->err, ':');
+	struct span line = span_nth_line(backend->given, colon ? strtoul(colon + 1, NULL, 10) : 0);
+
+	if (line.length > 0 && line.start[line.length - 1] == ',')
+		line.length--;
+	return line;
 }
 
 /* ---- listing: one family after the other, since nft 1.0.6 finds only one table that it is asked for at a
@@ -111,7 +141,7 @@ static void list_next(struct backend *backend)
 		const char *const argv[] = {
 			backend->nft, "-n", "list", "table", nftables_family(family), NFTABLES_TABLE, NULL};
 
-		if (steering_rules_have(backend->now, family)) {
+		if (steering_rules_have(backend->taken, family)) {
 			run_tool(backend, argv, NULL, on_family_listed);
 			return;
 		}
@@ -149,11 +179,19 @@ static void forget(struct backend *backend)
 	backend->sent = backend->listed = NULL;
 }
 
-static void finish(struct backend *backend, int error, const char *detail)
+static void stop(struct backend *backend)
 {
 	tool_run_free(backend->run);
 	backend->run = NULL;
+	if (backend->trying)
+		attempt_fini(&backend->attempt);
+	backend->trying = false;
 	backend->state = IDLE;
+}
+
+static void finish(struct backend *backend, int error, const char *detail)
+{
+	stop(backend);
 	backend->events->done(backend->events->context, error, detail, backend->corrected);
 }
 
@@ -169,7 +207,7 @@ static void fail(struct backend *backend, const struct tool_result *result)
 static bool listing_is(struct backend *backend, const char *listing, const char *frame)
 {
 	struct nftables_digest there = nftables_digest_listing(listing);
-	struct nftables_digest wanted = nftables_digest_rules(backend->now);
+	struct nftables_digest wanted = nftables_digest_rules(backend->taken);
 	bool same = there.elements == wanted.elements && there.count == wanted.count &&
 		    (!frame || strcmp(there.frame, frame) == 0);
 
@@ -198,16 +236,116 @@ static void on_learnt(void *context, const struct tool_result *result)
 	finish(backend, 0, NULL);
 }
 
+/* ---- rules that nft refuses ---- */
+
+/* Every element has a comment; the commands around elements name none of them; all else is the tables' own.
+ */
+static bool may_blame(const struct span *line)
+{
+	static const char mark[] = " comment \"", command[] = "add element ";
+
+	return line->length == 0 || span_is(line, "}") ||
+	       memmem(line->start, line->length, mark, strlen(mark)) != NULL ||
+	       strncmp(line->start, command, strlen(command)) == 0;
+}
+
+static const struct attempt_text attempt_text = {.of_one = nftables_element_lines, .may_blame = may_blame};
+
+static void on_sent(void *context, const struct tool_result *result);
+static void on_checked(void *context, const struct tool_result *result);
+static void on_probed(void *context, const struct tool_result *result);
+
+static void try_next(struct backend *backend)
+{
+	backend->taken = attempt_next(&backend->attempt);
+	if (!backend->attempt.bare) {
+		backend->state = CHECKING;
+		run_text_take(backend, true, steering_nftables_render(backend->taken, NULL), on_checked);
+		return;
+	}
+	backend->state = SENDING;
+	/* An audit has missed nothing but what nft refuses. */
+	if (backend->looked && listing_is(backend, backend->listing.bytes, backend->listed)) {
+		backend->corrected = false;
+		finish(backend, 0, NULL);
+		return;
+	}
+	run_text_take(backend, false, steering_nftables_render(backend->taken, NULL), on_sent);
+}
+
+/* What is wrong may be none of the rules. */
+static void probe(struct backend *backend)
+{
+	char *removal = steering_nftables_render_cleanup(), *frames = nftables_frames(backend->now);
+
+	backend->state = PROBING;
+	run_text_take(backend, true, mem_printf("%s%s", removal, frames), on_probed);
+	free(removal);
+	free(frames);
+}
+
+/* Goes on without a rule that nft has refused, if it is one that is in the way. False: it is not. */
+static bool leave_out(struct backend *backend, const struct tool_result *result)
+{
+	const struct span line = named_line(backend, result);
+	const struct steering_rule *refused;
+	bool first = !backend->trying;
+	char *detail;
+
+	if (result->error != -EIO || backend->was)
+		return false;
+	if (first)
+		attempt_init(&backend->attempt, backend->now, &attempt_text);
+	backend->trying = true;
+	if (attempt_failed(&backend->attempt, &line, &refused) < 0)
+		return false;
+	if (refused) {
+		detail = failure_text(backend, result);
+		backend->events->refused(backend->events->context, refused, detail);
+		free(detail);
+	}
+	if (first && !refused)
+		probe(backend);
+	else
+		try_next(backend);
+	return true;
+}
+
+static void on_checked(void *context, const struct tool_result *result)
+{
+	struct backend *backend = context;
+
+	if (result->error == 0) {
+		attempt_succeeded(&backend->attempt);
+		try_next(backend);
+	} else if (!leave_out(backend, result)) {
+		fail(backend, result);
+	}
+}
+
+static void on_probed(void *context, const struct tool_result *result)
+{
+	struct backend *backend = context;
+
+	if (result->error == 0)
+		try_next(backend);
+	else
+		fail(backend, result);
+}
+
+/* ---- sending ---- */
+
 static void on_sent(void *context, const struct tool_result *result)
 {
 	struct backend *backend = context;
 	char *frames;
 
 	if (result->error < 0) {
-		fail(backend, result);
+		if (!leave_out(backend, result))
+			fail(backend, result);
 		return;
 	}
-	frames = nftables_frames(backend->now);
+	frames = nftables_frames(backend->taken);
 	if (backend->was && backend->sent && strcmp(backend->sent, frames) == 0) {
 		free(frames);
 		finish(backend, 0, NULL);
@@ -224,11 +362,12 @@ static void send_rules(struct backend *backend)
 	char *text = steering_nftables_render(backend->now, backend->was);
 
 	backend->state = SENDING;
-	if (text[0])
-		run_send(backend, text, on_sent);
-	else
+	if (text[0]) {
+		run_text_take(backend, false, text, on_sent);
+	} else {
+		free(text);
 		finish(backend, 0, NULL);
-	free(text);
+	}
 }
 
 static void on_listed(void *context, const struct tool_result *result)
@@ -244,6 +383,7 @@ static void on_listed(void *context, const struct tool_result *result)
 		finish(backend, 0, NULL);
 		return;
 	}
+	backend->looked = result->error == 0;
 	backend->corrected = true;
 	send_rules(backend);
 }
@@ -274,20 +414,18 @@ static void nftables_start(
 	struct backend *backend, const struct steering_rules *was, const struct steering_rules *now)
 {
 	backend->was = was;
-	backend->now = now;
-	backend->corrected = false;
+	backend->now = backend->taken = now;
+	backend->looked = backend->corrected = false;
 	backend->state = LISTING;
 	evtimer_add(backend->step_event, &(struct timeval){0});
 }
 
 static bool nftables_abandon(struct backend *backend)
 {
-	if (backend->state != LISTING)
+	if (backend->state != LISTING && backend->state != PROBING && backend->state != CHECKING)
 		return false;
 	event_del(backend->step_event);
-	tool_run_free(backend->run);
-	backend->run = NULL;
-	backend->state = IDLE;
+	stop(backend);
 	return true;
 }
 
@@ -312,72 +450,14 @@ static void nftables_close(struct backend *backend)
 	if (!backend)
 		return;
 	monitor_free(backend->monitor);
-	tool_run_free(backend->run);
+	stop(backend);
 	if (backend->step_event)
 		event_free(backend->step_event);
 	forget(backend);
 	free(text_take(&backend->listing));
+	free(backend->given);
 	free(backend->nft);
 	free(backend);
-}
-
-/* What a tool that was waited for has said. */
-struct answer {
-	int error;
-	char *said;
-};
-
-static void on_answer(void *context, const struct tool_result *result)
-{
-	struct answer *answer = context;
-
-	answer->error = result->error;
-	answer->said = mem_strdup(result->err);
-}
-
-/* only_check: the kernel says whether it would, and changes nothing. The caller frees what is said. */
-static struct answer ask_nft(const char *nft, bool only_check, const char *input, int timeout_ms)
-{
-	const char *const argv[] = {nft, only_check ? "-cf" : "-f", "-", NULL};
-	struct answer answer = {.error = -ENOMEM};
-
-	tool_run_wait(&(struct tool_job){
-		.argv = argv,
-		.input = input,
-		.timeout_ms = timeout_ms,
-		.done = on_answer,
-		.context = &answer,
-	});
-	return answer;
-}
-
-/* A table with an element in it, of the kind that a run would make, for a kernel to judge. */
-static char *sample_text(void)
-{
-	struct steering_rule rule = {
-		.key = "sample", .portal = {.at = {.addr = addr_any(ADDR_V4), .port = 1}}, .proxy_port = 1};
-	struct steering_rules rules = {.rules = &rule, .count = 1, .bind_addr = addr_any(ADDR_V4)};
-
-	return steering_nftables_render(&rules, NULL);
-}
-
-static bool nftables_works(int tool_timeout_ms, char **why)
-{
-	char *nft = host_find_tool("nft"), *text;
-	struct answer answer;
-
-	if (!nft) {
-		*why = mem_strdup("nft is not installed");
-		return false;
-	}
-	text = sample_text();
-	answer = ask_nft(nft, true, text, tool_timeout_ms);
-	*why = answer.error == 0 ? mem_strdup("nft and the kernel take our tables")
-				 : mem_printf("%s: %.*s", nft, (int)strcspn(answer.said, "\n"), answer.said);
-	free(answer.said);
-	free(text);
-	free(nft);
-	return answer.error == 0;
 }
 
 static struct backend *nftables_open(
@@ -400,58 +480,9 @@ static struct backend *nftables_open(
 	return NULL;
 }
 
-static int nftables_cleanup(int tool_timeout_ms)
+static void look_for_left(struct backend *backend, struct left *left)
 {
-	char *nft = host_find_tool("nft"), *text;
-	struct answer asked, removed = {.error = 0};
-
-	if (!nft)
-		return 0;
-	/* Where the kernel has no nftables there is nothing of ours either. */
-	asked = ask_nft(nft, false, "list tables\n", tool_timeout_ms);
-	text = steering_nftables_render_cleanup();
-	if (asked.error == 0)
-		removed = ask_nft(nft, false, text, tool_timeout_ms);
-	if (removed.error < 0)
-		log_error("cannot remove rules", log_str("variant", "nftables"),
-			log_errno("error", -removed.error), log_str("detail", removed.said));
-	free(asked.said);
-	free(removed.said);
-	free(text);
-	free(nft);
-	return removed.error;
-}
-
-struct reading {
-	struct left *left;
-	enum addr_family family;
-};
-
-/* nft fails where there is no table. */
-static void on_left_listed(void *context, const struct tool_result *result)
-{
-	const struct reading *reading = context;
-
-	if (result->error == 0)
-		nftables_collect_left(reading->left, result->out, reading->family);
-}
-
-static void nftables_look_for_left(struct backend *backend, struct left *left)
-{
-	static const enum addr_family families[] = {ADDR_V4, ADDR_V6};
-
-	for (size_t i = 0; i < sizeof(families) / sizeof(families[0]); i++) {
-		const char *const argv[] = {backend->nft, "-n", "list", "table", nftables_family(families[i]),
-			NFTABLES_TABLE, NULL};
-		struct reading reading = {.left = left, .family = families[i]};
-
-		tool_run_wait(&(struct tool_job){
-			.argv = argv,
-			.timeout_ms = backend->options->tool_timeout_ms,
-			.done = on_left_listed,
-			.context = &reading,
-		});
-	}
+	nftables_look_for_left(backend->nft, backend->options->tool_timeout_ms, left);
 }
 
 const struct backend_ops backend_nftables = {
@@ -462,7 +493,7 @@ const struct backend_ops backend_nftables = {
 	.close = nftables_close,
 	.start = nftables_start,
 	.abandon = nftables_abandon,
-	.look_for_left = nftables_look_for_left,
+	.look_for_left = look_for_left,
 	.works = nftables_works,
 	.cleanup = nftables_cleanup,
 };

@@ -181,3 +181,16 @@ void nftables_element_print(struct text *out, const struct nftables_element *ele
 	else if (content != NFTABLES_GUARDED)
 		text_printf(out, element->action == PLAN_DROP ? " : drop" : " : goto refuse");
 }
+
+char *nftables_element_lines(const struct steering_rules *rules, enum addr_family family)
+{
+	struct nftables_elements elements = nftables_elements_of(rules, family);
+	struct text out = {.bytes = NULL};
+
+	for (size_t i = 0; i < elements.count; i++) {
+		nftables_element_print(&out, &elements.list[i]);
+		text_add(&out, "\n", 1);
+	}
+	nftables_elements_fini(&elements);
+	return text_take(&out);
+}

@@ -42,13 +42,14 @@ struct steering {
 	struct pace pace;
 	struct event *start_event; /* the next pass */
 	struct event *audit_event;
-	struct steering_rules *wanted;    /* the newest set; NULL: none yet */
-	struct steering_rules *waiting;   /* the newest set if it is not in force and in no pass */
-	struct steering_rules *in_flight; /* what the pass is about; NULL: none */
-	struct steering_rules *in_force;  /* what is believed to be; NULL: unknown */
-	struct steering_rules refused;    /* of the last pass that tried all; they own their keys */
-	char *refusal;                    /* what was said of the newest of them */
-	bool auditing;                    /* the pass is an audit */
+	struct steering_rules *wanted;        /* the newest set; NULL: none yet */
+	struct steering_rules *waiting;       /* the newest set if it is not in force and in no pass */
+	struct steering_rules *in_flight;     /* what the pass is about; NULL: none */
+	struct steering_rules *in_force;      /* what is believed to be; NULL: unknown */
+	struct steering_rules refused;        /* of the newest pass that tried all; they own their keys */
+	struct steering_rules refused_before; /* of the one before, while the newest is in flight */
+	char *refusal;                        /* what was said of the newest of them */
+	bool auditing;                        /* the pass is an audit */
 	bool audit_due;
 	struct conntrack *conntrack; /* NULL: the kernel has none, or the back end needs none */
 	struct left left;            /* of an earlier run */
@@ -101,6 +102,22 @@ static bool refused_have(const struct steering_rules *refused, const struct stee
 	return false;
 }
 
+/* A pass that tries all begins: what is refused is found anew. */
+static void refused_begin(struct steering *steering)
+{
+	refused_clear(&steering->refused_before);
+	steering->refused_before = steering->refused;
+	steering->refused = (struct steering_rules){.count = 0};
+}
+
+/* It was given up: changes go on without what was refused before. */
+static void refused_restore(struct steering *steering)
+{
+	refused_clear(&steering->refused);
+	steering->refused = steering->refused_before;
+	steering->refused_before = (struct steering_rules){.count = 0};
+}
+
 static void on_refused(void *context, const struct steering_rule *rule, const char *detail)
 {
 	struct steering *steering = context;
@@ -111,9 +128,10 @@ static void on_refused(void *context, const struct steering_rule *rule, const ch
 		free((char *)listener.key);
 		return;
 	}
-	log_error("a rule was refused: the portal stays closed, and is tried again later",
-		log_str("service", rule->key), log_str("protocol", proto_name(rule->proto)),
-		log_addr_port("portal", &rule->portal.at), log_str("detail", detail));
+	if (!refused_have(&steering->refused_before, rule))
+		log_error("a rule was refused: the portal stays closed, and is tried again later",
+			log_str("service", rule->key), log_str("protocol", proto_name(rule->proto)),
+			log_addr_port("portal", &rule->portal.at), log_str("detail", detail));
 	free(steering->refusal);
 	steering->refusal = mem_strdup(detail);
 	steering_rules_add_portal(&steering->refused, &listener, &rule->portal, rule->proxy_port);
@@ -246,7 +264,7 @@ static struct steering_rules *take_up(struct steering *steering)
 		rules_unref(rules);
 		return tried;
 	}
-	refused_clear(&steering->refused);
+	refused_begin(steering);
 	steering->audit_due = false;
 	schedule_audit(steering);
 	return rules ? rules : rules_ref(steering->wanted);
@@ -280,6 +298,7 @@ static void abandon_audit(struct steering *steering)
 	steering->in_flight = NULL;
 	steering->auditing = false;
 	steering->audit_due = true;
+	refused_restore(steering);
 }
 
 /* ---- the engine ---- */
@@ -350,6 +369,7 @@ void steering_free(struct steering *steering)
 	rules_unref(steering->in_flight);
 	rules_unref(steering->in_force);
 	refused_clear(&steering->refused);
+	refused_clear(&steering->refused_before);
 	free(steering->refusal);
 	left_fini(&steering->left);
 	free(steering->routed);

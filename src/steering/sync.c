@@ -5,8 +5,9 @@
  *     SAVE_NAT     tool succeeded  SAVE_FILTER
  *     SAVE_FILTER  tool succeeded  RESTORE
  *     RESTORE      tool succeeded  DONE: done(0); SAVE_NAT if rules that were left aside are to be tried
- *     RESTORE      tool failed     SAVE_NAT, to try again with fewer rules, if that may help (attempt.h)
- *     any          tool failed     DONE: done(error, what it said)
+ *     RESTORE      tool failed     SAVE_NAT, to try again with fewer rules, if that may help (attempt.h);
+ * where it names no rule it is first asked whether it takes anything at all any          tool failed DONE:
+ * done(error, what it said)
  *
  * With `was` it begins with CHANGE, which is the difference to that; without, with SAVE_NAT. A tool isn't run
  * if it would have nothing to do. */
@@ -21,6 +22,7 @@
 #include "portald/mem.h"
 #include "steering/attempt.h"
 #include "steering/host.h"
+#include "steering/lines.h"
 #include "steering/tool.h"
 
 /* How long a legacy tool waits for the lock of another one. */
@@ -43,7 +45,8 @@ struct sync {
 	struct event *step_event;
 	bool restored; /* the kernel was given something */
 	bool trying;   /* rules were refused; attempt is valid */
-	bool probed;   /* the tool was asked whether it takes anything at all */
+	bool probing;  /* the tool is asked whether it takes anything at all */
+	bool probed;   /* it does */
 	struct attempt attempt;
 };
 
@@ -83,41 +86,32 @@ static const struct host_pair *tools_of(const struct sync *sync)
 	return host_pair(sync->job.tools, sync->job.family);
 }
 
-/* The line of what iptables-restore was given, by its number from 1 on. Returns its length, 0 if there is
- * none. */
-static size_t given_line(const struct sync *sync, unsigned long number, const char **line)
-{
-	const char *text = sync->text;
-
-	for (; number > 1 && text; number--) {
-		text = strchr(text, '\n');
-		text = text ? text + 1 : NULL;
-	}
-	*line = text;
-	return text && number == 1 ? strcspn(text, "\n") : 0;
-}
-
 static bool gives_text(const struct sync *sync)
 {
 	return sync->state == RESTORE || sync->state == CHANGE;
+}
+
+/* The line of what iptables-restore was given that it has named; an empty one if none. */
+static struct span given_line(const struct sync *sync, const struct tool_result *result)
+{
+	return span_nth_line(sync->text, gives_text(sync) ? named_line(result->err) : 0);
 }
 
 /* The caller frees it. */
 static char *failure_text(const struct sync *sync, const struct tool_result *result)
 {
 	const char *path = gives_text(sync) ? tools_of(sync)->restore : tools_of(sync)->save;
-	const char *line = NULL;
 	char *said = one_line(result->err), *text;
-	size_t length = gives_text(sync) ? given_line(sync, named_line(result->err), &line) : 0;
+	struct span line = given_line(sync, result);
 
 	if (result->error == -ETIMEDOUT)
 		text = mem_printf(
 			"%s: killed after %d ms%s%s", path, sync->job.timeout_ms, said[0] ? ": " : "", said);
 	else if (result->error != -EIO)
 		text = mem_printf("%s: %s", path, strerrordesc_np(-result->error));
-	else if (length > 0)
+	else if (line.length > 0)
 		text = mem_printf("%s: exit code %d: %s (that line is: %.*s)", path, result->exit_code, said,
-			(int)length, line);
+			(int)line.length, line.start);
 	else
 		text = mem_printf("%s: exit code %d: %s", path, result->exit_code, said);
 	free(said);
@@ -151,18 +145,18 @@ static bool leave_out(struct sync *sync, const struct tool_result *result)
 {
 	const struct steering_saved saved = {sync->saved[SAVE_NAT], sync->saved[SAVE_FILTER]};
 	const struct steering_rule *refused = NULL;
-	const char *line;
+	struct span line = given_line(sync, result);
 	char *detail;
 	bool helps;
 
-	if (sync->state != RESTORE || !sync->job.refused || result->error != -EIO || lock_is_held(result))
+	if (sync->state != RESTORE || sync->probing || !sync->job.refused || result->error != -EIO ||
+		lock_is_held(result))
 		return false;
 	if (!sync->trying)
-		attempt_init(&sync->attempt, sync->job.rules, sync->job.family, &saved);
+		attempt_init_family(&sync->attempt, sync->job.rules, sync->job.family, &saved);
+	helps = attempt_failed(&sync->attempt, &line, &refused) == 0;
+	sync->probing = !sync->trying && !refused;
 	sync->trying = true;
-	if (given_line(sync, named_line(result->err), &line) == 0)
-		line = NULL;
-	helps = attempt_failed(&sync->attempt, line, &refused) == 0;
 	if (refused) {
 		detail = failure_text(sync, result);
 		sync->job.refused(sync->job.context, refused, detail);
@@ -189,7 +183,7 @@ static void look_again(struct sync *sync)
 
 static void finish(struct sync *sync)
 {
-	bool corrected = sync->restored && !sync->probed && sync->state != CHANGE;
+	bool corrected = sync->restored && sync->state != CHANGE;
 
 	sync->state = DONE;
 	sync->job.done(sync->job.context, 0, NULL, corrected);
@@ -197,6 +191,12 @@ static void finish(struct sync *sync)
 
 static void text_was_taken(struct sync *sync)
 {
+	if (sync->probing) {
+		sync->probing = false;
+		sync->probed = true;
+		step(sync);
+		return;
+	}
 	sync->restored = true;
 	if (sync->trying) {
 		attempt_succeeded(&sync->attempt);
@@ -293,19 +293,25 @@ static char *render(struct sync *sync)
 	return rules ? steering_iptables_render(rules, sync->job.family, &saved) : NULL;
 }
 
-static void step_restore(struct sync *sync)
+/* What to give now; NULL: nothing more. */
+static void choose_text(struct sync *sync)
 {
 	do {
 		free(sync->text);
-		sync->text = render(sync);
+		sync->text = sync->probing ? mem_strdup(PROBE) : render(sync);
 		if (sync->trying && sync->text && !sync->text[0])
 			attempt_succeeded(&sync->attempt);
 	} while (sync->trying && sync->text && !sync->text[0]);
 	/* If every rule was refused and nothing else was given, it may be the tool that takes nothing. */
 	if (sync->trying && !sync->text && !sync->restored && !sync->probed) {
-		sync->probed = true;
+		sync->probing = true;
 		sync->text = mem_strdup(PROBE);
 	}
+}
+
+static void step_restore(struct sync *sync)
+{
+	choose_text(sync);
 	if (sync->text && sync->text[0])
 		give_text(sync);
 	else

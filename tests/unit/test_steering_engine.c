@@ -52,12 +52,16 @@ static char *saved_table(const char *variant, const char *table)
 	return out;
 }
 
-/* Both tables. The caller frees it. */
+/* Both tables, or all of nftables. The caller frees it. */
 static char *saved(const char *variant)
 {
-	char *nat = saved_table(variant, "nat"), *filter = saved_table(variant, "filter");
-	char *both = mem_printf("%s%s", nat, filter);
+	char *nat, *filter, *both;
 
+	if (strcmp(variant, "nftables") == 0)
+		return shell("PATH=$PATH:/usr/sbin:/sbin nft -n list ruleset");
+	nat = saved_table(variant, "nat");
+	filter = saved_table(variant, "filter");
+	both = mem_printf("%s%s", nat, filter);
 	free(nat);
 	free(filter);
 	return both;
@@ -66,14 +70,16 @@ static char *saved(const char *variant)
 /* ---- the engine under test ---- */
 
 struct fixture {
-	const char *variant;
+	const char *variant; /* of iptables, or "nftables" */
+	enum steering_kind kind;
 	enum steering_tool tool;
 	struct event_base *base;
 	struct steering *steering;
 	int syncs;
 	int failures;
-	int error;    /* of the last sync */
-	char *detail; /* of the last failure */
+	int error;      /* of the last sync */
+	bool corrected; /* by the last audit */
+	char *detail;   /* of the last failure */
 	int stop_after;
 	int timeout_ms;
 	char *fakes; /* a directory in front of PATH */
@@ -97,13 +103,14 @@ static void on_synced(void *context, int error, const char *detail)
 
 static void on_audited(void *context, int error, bool corrected)
 {
-	(void)corrected;
+	((struct fixture *)context)->corrected = corrected;
 	on_synced(context, error, NULL);
 }
 
 static void engine_start(struct fixture *fixture)
 {
 	const struct steering_options options = {
+		.kind = fixture->kind,
 		.tool = fixture->tool,
 		.tool_timeout_ms = fixture->timeout_ms,
 		.synced = on_synced,
@@ -133,6 +140,7 @@ static int set_up(void **state)
 	char directory[] = "/tmp/portald-test-XXXXXX";
 
 	fixture->variant = *state;
+	fixture->kind = strcmp(*state, "nftables") == 0 ? STEERING_NFTABLES : STEERING_IPTABLES;
 	fixture->tool = strcmp(*state, "nft") == 0 ? STEERING_TOOL_NFT : STEERING_TOOL_LEGACY;
 	fixture->timeout_ms = TOOL_TIMEOUT_MS;
 	fixture->fakes = mem_strdup(mkdtemp(directory));
@@ -482,15 +490,35 @@ static void an_audit_gives_routes_to_a_host_that_has_lost_its_own(void **state)
 
 /* ---- trouble ---- */
 
+/* verb: "save" or "restore", which nft is both. */
 static void fake(struct fixture *fixture, const char *verb, const char *script)
 {
-	char *file = mem_printf("%s/iptables-%s-%s", fixture->fakes, fixture->variant, verb);
+	char *file = fixture->kind == STEERING_NFTABLES
+			     ? mem_printf("%s/nft", fixture->fakes)
+			     : mem_printf("%s/iptables-%s-%s", fixture->fakes, fixture->variant, verb);
 	char *path = mem_printf("%s:%s", fixture->fakes, fixture->path);
 
 	assert_int_equal(rig_write_file(file, script), 0);
 	setenv("PATH", path, 1);
 	free(file);
 	free(path);
+}
+
+/* From now on what the host's tool is given in the file $in goes through the commands before. The process
+ * stays the one that the engine knows. */
+static void fake_given(struct fixture *fixture, const char *commands)
+{
+	char *tool = fixture->kind == STEERING_NFTABLES ? mem_strdup("nft")
+							: mem_printf("iptables-%s-restore", fixture->variant);
+	char *script = mem_printf("#!/bin/sh\n"
+				  "PATH=%s:/usr/sbin:/sbin\n"
+				  "test \"$2\" = list && exec %s \"$@\"\n"
+				  "in=%s/given\ncat >$in\n%s\nexec %s \"$@\" <$in\n",
+		fixture->path, tool, fixture->fakes, commands, tool);
+
+	fake(fixture, "restore", script);
+	free(script);
+	free(tool);
 }
 
 static void a_failing_tool_is_quoted_and_tried_again(void **state)
@@ -516,28 +544,139 @@ static void a_failing_tool_is_quoted_and_tried_again(void **state)
 	assert_in_range(clock_now_ms() - start_ms, 900, 5000);
 }
 
-static void the_kernels_refusal_names_the_line(void **state)
+/* ClusterIPs of the set that the host has rules for, as digits. The caller frees it. */
+static char *there(const struct fixture *fixture)
 {
-	struct fixture *fixture = *state;
-	struct steering_rules rules = {.bind_addr = addr_any(ADDR_V4)};
-	struct plan_portal portal = {.kind = PLAN_PORTAL_CLUSTER_IP, .at = {addr_v4(0x0a600001), 80}};
-	struct plan_listener listener = {.key = "default/web", .portals = &portal, .portal_count = 1};
+	char *rules = saved(fixture->variant), *found = mem_calloc(10, 1), ip[32];
+
+	for (int n = 1; n <= 8; n++) {
+		snprintf(ip, sizeof(ip), fixture->kind == STEERING_NFTABLES ? "10.96.0.%d " : "10.96.0.%d/",
+			n);
+		if (strstr(rules, ip))
+			found[strlen(found)] = (char)('0' + n);
+	}
+	free(rules);
+	return found;
+}
+
+static void assert_there(const struct fixture *fixture, const char *expected)
+{
+	char *found = there(fixture);
+
+	assert_string_equal(found, expected);
+	free(found);
+}
+
+static void assert_refused(const struct fixture *fixture, size_t count, const char *quoted)
+{
 	const char *detail;
 
-	steering_rules_add(&rules, &listener, 40001);
-	/* A chain of the kernel's own can't be declared as a user's. */
-	run_tool(fixture->variant, "-t nat -A OUTPUT -p tcp --dport 9 -j ACCEPT");
-	fake(fixture, "restore",
-		"#!/bin/sh\nsed 's/--dport 80/--dport nonsense/' | PATH=/usr/sbin:/sbin:$PATH "
-		"exec $(basename $0 | sed 's,^,/usr/sbin/,') \"$@\"\n");
+	assert_int_equal(steering_refused(fixture->steering, &detail), count);
+	if (count > 0 && !strstr(detail, quoted))
+		fail_msg("%s is not in: %s", quoted, detail);
+}
+
+static void a_rule_that_is_refused_is_quoted_and_the_rest_comes_into_force(void **state)
+{
+	struct fixture *fixture = *state;
+
 	engine_start(fixture);
-	steering_apply(fixture->steering, &rules);
+	apply_and_wait(fixture, 1, 2);
+	fake_given(fixture, "sed -i '/10\\.96\\.0\\.[36][ /]/s/ 80 / nonsense /' $in");
+	steering_free(fixture->steering);
+	event_base_free(fixture->base);
+	engine_start(fixture);
+	apply_and_wait(fixture, 1, 7);
+	assert_there(fixture, "12457");
+	assert_refused(fixture, 2,
+		fixture->kind == STEERING_NFTABLES ? "10.96.0.6 . 6 . nonsense"
+						   : "(that line is: -A KUBE-PORTALS-");
+	/* What comes later is not held up by it; an audit finds nobody's change. */
+	apply_and_wait(fixture, 1, 8);
+	assert_there(fixture, "124578");
+	audit_and_wait(fixture);
+	assert_false(fixture->corrected);
+	assert_refused(fixture, 2, "nonsense");
+	fake_given(fixture, "");
+	audit_and_wait(fixture);
+	assert_there(fixture, "12345678");
+	assert_refused(fixture, 0, "");
+}
+
+static void a_rule_that_is_refused_without_a_word_is_found(void **state)
+{
+	struct fixture *fixture = *state;
+
+	fake_given(fixture, "grep -q '10\\.96\\.0\\.5[ /]' $in && exit 2");
+	engine_start(fixture);
+	apply_and_wait(fixture, 1, 8);
+	assert_there(fixture, "1234678");
+	assert_refused(fixture, 1, "exit code 2");
+}
+
+static void a_tool_that_takes_nothing_is_no_rules_fault(void **state)
+{
+	struct fixture *fixture = *state;
+
+	fake_given(fixture, "");
+	engine_start(fixture);
+	apply_and_wait(fixture, 1, 2);
+	fake_given(fixture, "echo out of order >&2; exit 4");
+	apply(fixture, 1, 3);
+	wait_for_syncs(fixture, 1);
+	assert_int_equal(fixture->error, -EIO);
+	assert_non_null(strstr(fixture->detail, "exit code 4: out of order"));
+	assert_there(fixture, "12");
+	assert_refused(fixture, 0, "");
+	fake_given(fixture, "");
 	wait_for_syncs(fixture, 1);
 	assert_int_equal(fixture->error, 0);
-	assert_int_equal(steering_refused(fixture->steering, &detail), 1);
-	assert_non_null(strstr(detail, "nonsense"));
-	assert_non_null(strstr(detail, "(that line is: -A KUBE-PORTALS-CONTAINER -d 10.96.0.1/32"));
-	steering_rules_fini(&rules);
+	assert_there(fixture, "123");
+	assert_refused(fixture, 0, "");
+}
+
+static void a_tool_that_is_gone_is_waited_for(void **state)
+{
+	struct fixture *fixture = *state;
+
+	fake_given(fixture, "");
+	engine_start(fixture);
+	apply_and_wait(fixture, 1, 2);
+	free(shell("mkdir %s/away && mv %s/*[!y] %s/away", fixture->fakes, fixture->fakes, fixture->fakes));
+	apply(fixture, 1, 3);
+	wait_for_syncs(fixture, 1);
+	assert_int_equal(fixture->error, -ENOENT);
+	assert_non_null(strstr(fixture->detail, "No such file or directory"));
+	assert_there(fixture, "12");
+	free(shell("mv %s/away/* %s", fixture->fakes, fixture->fakes));
+	wait_for_syncs(fixture, 1);
+	assert_int_equal(fixture->error, 0);
+	assert_there(fixture, "123");
+}
+
+static void an_audit_that_only_looks_gives_way_to_a_change(void **state)
+{
+	struct fixture *fixture = *state;
+
+	fake_given(fixture, "sed -i '/10\\.96\\.0\\.1[ /]/s/ 80 / nonsense /' $in");
+	engine_start(fixture);
+	apply_and_wait(fixture, 1, 2);
+	assert_there(fixture, "2");
+	/* An audit would hang now, and what is refused spoil the change. */
+	if (fixture->kind == STEERING_NFTABLES)
+		fake(fixture, "save",
+			"#!/bin/sh\ntest $2 = list && exec sleep 60\nPATH=/usr/sbin:/sbin:/usr/bin exec nft "
+			"\"$@\"\n");
+	else
+		fake(fixture, "save", "#!/bin/sh\nexec sleep 60\n");
+	steering_audit(fixture->steering);
+	event_base_loop(fixture->base, EVLOOP_ONCE);
+	event_base_loop(fixture->base, EVLOOP_ONCE);
+	setenv("PATH", fixture->path, 1);
+	apply_and_wait(fixture, 1, 3);
+	assert_int_equal(fixture->failures, 0);
+	assert_there(fixture, "23");
+	assert_refused(fixture, 1, "nonsense");
 }
 
 static void count_ticks(evutil_socket_t fd, short what, void *context)
@@ -625,6 +764,9 @@ static void a_tool_waits_for_the_lock_of_another(void **state)
 	cmocka_unit_test_prestate_setup_teardown(test, set_up, tear_down, (void *)"nft"),                    \
 		cmocka_unit_test_prestate_setup_teardown(test, set_up, tear_down, (void *)"legacy")
 
+#define ALL(test)                                                                                            \
+	BOTH(test), cmocka_unit_test_prestate_setup_teardown(test, set_up, tear_down, (void *)"nftables")
+
 static int run_all(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -641,9 +783,13 @@ static int run_all(void)
 		BOTH(a_host_with_a_route_gets_no_other),
 		BOTH(an_audit_gives_routes_to_a_host_that_has_lost_its_own),
 		BOTH(a_failing_tool_is_quoted_and_tried_again),
-		BOTH(the_kernels_refusal_names_the_line),
-		BOTH(a_hanging_tool_is_killed_and_the_loop_goes_on),
-		BOTH(freeing_the_engine_kills_a_tool_in_flight),
+		ALL(a_rule_that_is_refused_is_quoted_and_the_rest_comes_into_force),
+		ALL(a_rule_that_is_refused_without_a_word_is_found),
+		ALL(a_tool_that_takes_nothing_is_no_rules_fault),
+		ALL(a_tool_that_is_gone_is_waited_for),
+		ALL(an_audit_that_only_looks_gives_way_to_a_change),
+		ALL(a_hanging_tool_is_killed_and_the_loop_goes_on),
+		ALL(freeing_the_engine_kills_a_tool_in_flight),
 		BOTH(a_tool_waits_for_the_lock_of_another),
 	};
 
