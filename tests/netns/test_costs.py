@@ -104,8 +104,8 @@ def test_an_endpoint_changes_no_rule_and_a_service_only_its_own(
 @pytest.mark.every_backend
 def test_a_thousand_services_at_once_are_one_transaction(
         lab, serve, manifests, given, tools, backend, portald):
-    """One for each family with iptables, which has a tool for each. The limit of the time from the write to an
-    answer is for busy machines; an idle one takes less than a second."""
+    """One for each family with iptables, which has a tool for each. The time from the write to an answer has a
+    limit for busy machines; on an idle one it is below a second."""
     services = [app_module.App(lab, family, manifests, name=f"{family.name}-{number}", number=number)
                 for family in (families.V4, families.V6) for number in range(HALF)]
     for family in (families.V4, families.V6):

@@ -127,7 +127,7 @@ static void test_a_service_that_loses_its_endpoints_moves_to_the_refused(void **
 	steering_rules_fini(&now);
 }
 
-static void test_a_family_comes_as_a_whole_and_goes_as_a_whole(void **state)
+static void test_a_family_comes_as_a_whole_and_leaves_its_table(void **state)
 {
 	struct steering_rules was = RULES(WEB), now = RULES(WEB, WEB6);
 	char *text = steering_nftables_render(&now, &was);
@@ -137,7 +137,9 @@ static void test_a_family_comes_as_a_whole_and_goes_as_a_whole(void **state)
 	assert_holds(text, "fd00:96::10 . 6 . 80 comment \"default/web:http\" : 34002", true);
 	assert_holds(text, "table ip portald", false);
 	free(text);
-	assert_change(&now, &was, "add table ip6 portald\ndelete table ip6 portald\n");
+	assert_change(&now, &was,
+		"delete element ip6 portald portals {\n"
+		"fd00:96::10 . 6 . 80 comment \"default/web:http\" : 34002\n}\n");
 	steering_rules_fini(&was);
 	steering_rules_fini(&now);
 }
@@ -270,7 +272,7 @@ int main(void)
 		cmocka_unit_test(test_what_is_in_force_is_not_sent_again),
 		cmocka_unit_test(test_one_more_service_sends_its_own_elements_only),
 		cmocka_unit_test(test_a_service_that_loses_its_endpoints_moves_to_the_refused),
-		cmocka_unit_test(test_a_family_comes_as_a_whole_and_goes_as_a_whole),
+		cmocka_unit_test(test_a_family_comes_as_a_whole_and_leaves_its_table),
 		cmocka_unit_test(test_other_node_port_addresses_replace_the_table),
 		cmocka_unit_test(test_the_first_rule_for_the_same_traffic_has_it),
 		cmocka_unit_test(test_a_name_cannot_end_its_comment),
