@@ -6,7 +6,8 @@
  *     either    failure              answered: done() with the error
  *
  * The kernel hands out its sockets as fast as they are read, some hundred a piece, so many connections take
- * many turns of the loop and none takes long. A family without an address is not asked for. */
+ * many turns of the loop and none takes long. Both families are asked for whatever the addresses: a socket of
+ * IPv6 may have an IPv4 one. */
 #include "steering/connections.h"
 
 #include <errno.h>
@@ -39,21 +40,67 @@ struct connections_query {
 	void *context;
 };
 
-static bool wants_family(const struct connections_query *query, unsigned char family)
-{
-	enum addr_family wanted = family == AF_INET6 ? ADDR_V6 : ADDR_V4;
+/* ---- the question ---- */
 
-	for (size_t i = 0; i < query->asked.count; i++) {
-		if (addr_family(&query->asked.list[i]) == wanted)
-			return true;
-	}
-	return false;
+/* So many addresses the kernel can look for itself, which spares it to tell all the others' sockets. */
+#define MOST_CONDITIONS 16
+#define CONDITION_BYTES (2 * sizeof(struct inet_diag_bc_op) + sizeof(struct inet_diag_hostcond) + 16)
+
+/* Appends to a filter: a socket that has the address leaves it as one that is meant. */
+static unsigned char *put_condition(unsigned char *to, const struct addr *addr)
+{
+	bool v6 = addr_family(addr) == ADDR_V6;
+	uint32_t v4 = v6 ? 0 : htonl(addr_v4_value(addr));
+	size_t addr_bytes = v6 ? sizeof(addr->bytes) : sizeof(v4);
+	const struct inet_diag_hostcond host = {
+		.family = v6 ? AF_INET6 : AF_INET, .prefix_len = (uint8_t)(addr_bytes * 8), .port = -1};
+	struct inet_diag_bc_op test = {.code = INET_DIAG_BC_S_COND};
+	struct inet_diag_bc_op leave = {.code = INET_DIAG_BC_JMP, .yes = sizeof(leave)};
+
+	test.yes = (unsigned char)(sizeof(test) + sizeof(host) + addr_bytes);
+	test.no = (unsigned short)(test.yes + sizeof(leave));
+	memcpy(to, &test, sizeof(test));
+	memcpy(to + sizeof(test), &host, sizeof(host));
+	memcpy(to + sizeof(test) + sizeof(host), v6 ? (const void *)addr->bytes : &v4, addr_bytes);
+	memcpy(to + test.yes, &leave, sizeof(leave));
+	return to + test.no;
+}
+
+/* Sets where a condition leads when it is known where the filter ends: there, or behind it where the last one
+ * isn't met, which is the kernel's way to say that a socket isn't meant. Returns the next condition. */
+static unsigned char *lead_on(unsigned char *condition, const unsigned char *end)
+{
+	struct inet_diag_bc_op test, leave;
+	unsigned char *next;
+
+	memcpy(&test, condition, sizeof(test));
+	memcpy(&leave, condition + test.yes, sizeof(leave));
+	next = condition + test.no;
+	leave.no = (unsigned short)(end - (condition + test.yes));
+	memcpy(condition + test.yes, &leave, sizeof(leave));
+	if (next == end)
+		test.no = (unsigned short)(test.no + sizeof(test));
+	memcpy(condition, &test, sizeof(test));
+	return next;
+}
+
+static void put_filter(struct nlmsghdr *request, const struct addr_set *asked)
+{
+	unsigned char filter[MOST_CONDITIONS * CONDITION_BYTES], *end = filter;
+
+	if (asked->count > MOST_CONDITIONS)
+		return;
+	for (size_t i = 0; i < asked->count; i++)
+		end = put_condition(end, &asked->list[i]);
+	for (unsigned char *condition = filter; condition < end;)
+		condition = lead_on(condition, end);
+	mnl_attr_put(request, INET_DIAG_REQ_BYTECODE, (size_t)(end - filter), filter);
 }
 
 /* Returns 0 or a negative errno. */
 static int ask(struct connections_query *query, unsigned char family)
 {
-	char buffer[256] = {0};
+	char buffer[1024] = {0};
 	struct nlmsghdr *request = mnl_nlmsg_put_header(buffer);
 	struct inet_diag_req_v2 *what;
 
@@ -65,6 +112,7 @@ static int ask(struct connections_query *query, unsigned char family)
 	what->sdiag_family = family;
 	what->sdiag_protocol = IPPROTO_TCP;
 	what->idiag_states = STATES;
+	put_filter(request, &query->asked);
 	return mnl_socket_sendto(query->socket, request, request->nlmsg_len) < 0 ? -errno : 0;
 }
 
@@ -119,7 +167,7 @@ static void answer(struct connections_query *query, int error)
 
 static void family_ended(struct connections_query *query, int error)
 {
-	bool more = error == 0 && query->family == AF_INET && wants_family(query, AF_INET6);
+	bool more = error == 0 && query->family == AF_INET;
 
 	/* A kernel without IPv6 has no connections of it. */
 	if (query->family == AF_INET6 && error == -ENOENT)
@@ -161,7 +209,7 @@ static int open_query(struct connections_query *query, struct event_base *base)
 		event_new(base, mnl_socket_get_fd(query->socket), EV_READ | EV_PERSIST, on_readable, query);
 	if (!query->readable || event_add(query->readable, NULL) < 0)
 		return -ENOMEM;
-	return ask(query, wants_family(query, AF_INET) ? AF_INET : AF_INET6);
+	return ask(query, AF_INET);
 }
 
 int connections_ask(struct connections_query **query, struct event_base *base,

@@ -43,6 +43,13 @@ tests_unit_test_conntrack_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS) $(LIBEVENT_CFLA
 tests_unit_test_conntrack_LDADD = src/steering/libsteering.a src/plan/libplan.a src/model/libmodel.a \
 	src/base/libbase.a $(YAJL_LIBS) $(YAML_LIBS) $(LIBEVENT_LIBS) $(CONNTRACK_LIBS) $(MNL_LIBS) $(CMOCKA_LIBS)
 
+check_PROGRAMS += tests/unit/test_connections
+tests_unit_test_connections_SOURCES = tests/unit/netns_rig.c tests/unit/netns_rig.h \
+	tests/unit/test_connections.c
+tests_unit_test_connections_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS) $(LIBEVENT_CFLAGS)
+tests_unit_test_connections_LDADD = src/steering/libsteering.a src/base/libbase.a \
+	$(LIBEVENT_LIBS) $(MNL_LIBS) $(CMOCKA_LIBS)
+
 check_PROGRAMS += tests/unit/test_nftables
 tests_unit_test_nftables_SOURCES = tests/unit/test_nftables.c
 tests_unit_test_nftables_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
