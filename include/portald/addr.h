@@ -16,6 +16,9 @@
 
 enum addr_family { ADDR_V4 = 4, ADDR_V6 = 6 };
 
+/* How many there are. */
+#define ADDR_FAMILIES 2
+
 /* An IP address in network byte order. All zero is the IPv6 "any" address. */
 struct addr {
 	uint8_t bytes[16];

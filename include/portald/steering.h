@@ -41,6 +41,11 @@ struct steering_rules {
 	 * every address of the node. */
 	const struct addr_prefix *node_port_ranges;
 	size_t node_port_range_count;
+	/* The addresses of the cluster's pods, at most one range a family. What arrives from them meets the
+	 * portals of PLAN_SCOPE_HOST, as kube-proxy does it: neither policy counts for a pod that uses an
+	 * external address. */
+	struct addr_prefix pods[ADDR_FAMILIES];
+	size_t pod_range_count;
 };
 
 /* Where the iptables back end sends traffic of the family and scope by DNAT; "any": by REDIRECT. */
@@ -57,6 +62,9 @@ void steering_rules_add(
 	struct steering_rules *rules, const struct plan_listener *listener, uint16_t proxy_port);
 void steering_rules_add_portal(struct steering_rules *rules, const struct plan_listener *listener,
 	const struct plan_portal *portal, uint16_t proxy_port);
+
+/* The range of the family's pods, NULL if it isn't known. */
+const struct addr_prefix *steering_rules_pods(const struct steering_rules *rules, enum addr_family family);
 
 /* True if a rule is for a portal of the family. */
 bool steering_rules_have(const struct steering_rules *rules, enum addr_family family);

@@ -5,6 +5,7 @@
 #include <event2/event.h>
 #include <linux/rtnetlink.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -116,6 +117,8 @@ int addresses_load(struct addresses *addresses, const struct options *options)
 		.primary_v6 = primary_or(ADDR_V6, addr_any(ADDR_V6)),
 	};
 	load_ranges(addresses, options);
+	memcpy(addresses->pods, options->pods, sizeof(addresses->pods));
+	addresses->pod_range_count = options->pods_told_otherwise ? 0 : options->pod_range_count;
 	rc = addr_list_own(&addresses->list, &addresses->count);
 	error = interfaces_lack_address(&addresses->routed);
 	return rc < 0 ? rc : error;
@@ -126,6 +129,17 @@ void addresses_free(struct addresses *addresses)
 	free(addresses->list);
 	addresses->list = NULL;
 	addresses->count = 0;
+}
+
+void addresses_describe(const struct addresses *addresses, struct steering_rules *rules)
+{
+	rules->node_v4 = addresses->primary_v4;
+	rules->node_v6 = addresses->primary_v6;
+	rules->routed = addresses->routed;
+	rules->node_port_ranges = addresses->ranges;
+	rules->node_port_range_count = addresses->range_count;
+	memcpy(rules->pods, addresses->pods, sizeof(rules->pods));
+	rules->pod_range_count = addresses->pod_range_count;
 }
 
 /* ---- changes ---- */

@@ -6,6 +6,7 @@
 #include <stddef.h>
 
 #include "portald/addr.h"
+#include "portald/steering.h"
 #include "proc/options.h"
 
 struct event_base;
@@ -21,6 +22,9 @@ struct addresses {
 	/* Where NodePorts are: --nodeport-addresses, with what "primary" means now. */
 	struct addr_prefix ranges[ADDRESSES_MAX_RANGES];
 	size_t range_count;
+	/* The pods': --cluster-cidr, if that is to count. */
+	struct addr_prefix pods[ADDR_FAMILIES];
+	size_t pod_range_count;
 	/* An interface that packets may enter by has no IPv4 address: REDIRECT can't serve what comes by it.
 	 */
 	bool routed;
@@ -38,6 +42,9 @@ bool addresses_can_be_bound(const struct addr *addr);
 
 /* True if NodePorts are on that address of the node, and can be bound there. */
 bool addresses_have_node_port(const struct addresses *addresses, const struct addr *addr);
+
+/* Tells the rules what they need to know of the node; they borrow the ranges. */
+void addresses_describe(const struct addresses *addresses, struct steering_rules *rules);
 
 bool addresses_have(const struct addresses *addresses, const struct addr *addr);
 

@@ -56,17 +56,6 @@ static const char *check_duration(struct options *options, const char *value)
 	return value_duration_s(value, &seconds) ? NULL : "must be a duration such as 30s or 1m30s";
 }
 
-static const char *check_local_mode(struct options *options, const char *value)
-{
-	static const char *const names[] = {
-		"", "ClusterCIDR", "NodeCIDR", "BridgeInterface", "InterfaceNamePrefix", NULL};
-
-	(void)options;
-	return value_choice(value, names) >= 0
-		       ? NULL
-		       : "must be ClusterCIDR, NodeCIDR, BridgeInterface or InterfaceNamePrefix";
-}
-
 static const char *check_blocks(struct options *options, const char *value)
 {
 	(void)options;
@@ -115,9 +104,7 @@ static const char *check_gates(struct options *options, const char *value)
 
 /* By kube-proxy's names; the values in parentheses are its defaults. */
 static const struct flag ignored_flags[] = {
-	{"cluster-cidr", 0, "CIDRS", check_blocks, "the addresses of pods ()"},
 	{"config-sync-period", 0, "TIME", check_duration, "how often all is read again (15m)"},
-	{"detect-local-mode", 0, "MODE", check_local_mode, "what tells local traffic ()"},
 	{"feature-gates", 0, "NAME=BOOL,...", check_gates, "features of kube-proxy ()"},
 	{"pod-bridge-interface", 0, "NAME", check_text, "the bridge of local pods ()"},
 	{"pod-interface-name-prefix", 0, "PREFIX", check_text, "the interfaces of local pods ()"},

@@ -70,6 +70,47 @@ static const char *set_nodeport_addresses(struct options *options, const char *v
 	return NULL;
 }
 
+static bool add_pods(struct options *options, const char *text, size_t length)
+{
+	char block[ADDR_TEXT_BYTES];
+	struct addr_prefix range;
+
+	if (length >= sizeof(block) || options->pod_range_count == ADDR_FAMILIES)
+		return false;
+	memcpy(block, text, length);
+	block[length] = '\0';
+	if (addr_parse_prefix(&range, block) < 0 ||
+		(options->pod_range_count > 0 &&
+			addr_family(&options->pods[0].addr) == addr_family(&range.addr)))
+		return false;
+	options->pods[options->pod_range_count++] = range;
+	return true;
+}
+
+static const char *set_cluster_cidr(struct options *options, const char *value)
+{
+	options->pod_range_count = 0;
+	while (*value) {
+		size_t length = strcspn(value, ",");
+
+		if (!add_pods(options, value, length))
+			return "must be a CIDR block such as 10.244.0.0/16, or one of each family such as "
+			       "10.244.0.0/16,fd00:10:244::/56";
+		value += length + (value[length] == ',');
+	}
+	return NULL;
+}
+
+static const char *set_local_mode(struct options *options, const char *value)
+{
+	static const char *const names[] = {
+		"", "ClusterCIDR", "NodeCIDR", "BridgeInterface", "InterfaceNamePrefix", NULL};
+	int mode = value_choice(value, names);
+
+	options->pods_told_otherwise = mode > 1;
+	return mode >= 0 ? NULL : "must be ClusterCIDR, NodeCIDR, BridgeInterface or InterfaceNamePrefix";
+}
+
 static const char *set_sync_period(struct options *options, const char *value)
 {
 	return flag_duration(&options->sync_period_ms, value);
@@ -112,6 +153,10 @@ static const struct flag steering_flags[] = {
 		"the ports used as proxy ports (any free ones)"},
 	{"nodeport-addresses", 0, "CIDRS", set_nodeport_addresses,
 		"where nodePorts are: CIDR blocks of local addresses, or primary (all)"},
+	{"cluster-cidr", 0, "CIDRS", set_cluster_cidr,
+		"the pods' addresses: externalTrafficPolicy doesn't count for them ()"},
+	{"detect-local-mode", 0, "MODE", set_local_mode,
+		"how pods are known: with another one than ClusterCIDR they are not ()"},
 	{"keep-rules", 0, NULL, set_keep_rules, "leave the rules in force at exit"},
 	{"cleanup", 0, NULL, set_cleanup, "the same as the command cleanup"},
 	{.name = NULL},

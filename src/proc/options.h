@@ -93,6 +93,10 @@ struct options {
 	struct addr_prefix node_port_ranges[OPTIONS_MAX_NODE_PORT_RANGES];
 	size_t node_port_range_count;
 	bool node_port_primary; /* instead of ranges */
+	/* --cluster-cidr: at most one a family; they count unless --detect-local-mode says otherwise. */
+	struct addr_prefix pods[ADDR_FAMILIES];
+	size_t pod_range_count;
+	bool pods_told_otherwise;
 	struct addr bind_addr;  /* for its own family; see options_bind_addr() */
 
 	/* flags_admin.c; see options_health_at() */

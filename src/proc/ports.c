@@ -79,6 +79,8 @@ bool ports_update(struct ports *ports)
 		   !addr_equal(&fresh.primary_v6, &old->primary_v6);
 	changed |= fresh.range_count != old->range_count ||
 		   memcmp(fresh.ranges, old->ranges, sizeof(fresh.ranges)) != 0;
+	changed |= fresh.pod_range_count != old->pod_range_count ||
+		   memcmp(fresh.pods, old->pods, sizeof(fresh.pods)) != 0;
 	/* Once so, always so: pods come and go, and all rules would change with the first and the last. */
 	fresh.routed |= old->routed;
 	changed |= fresh.routed != old->routed;
@@ -99,9 +101,5 @@ size_t ports_failed(const struct ports *ports)
 
 void ports_describe(const struct ports *ports, struct steering_rules *rules)
 {
-	rules->node_v4 = ports->addresses.primary_v4;
-	rules->node_v6 = ports->addresses.primary_v6;
-	rules->routed = ports->addresses.routed;
-	rules->node_port_ranges = ports->addresses.ranges;
-	rules->node_port_range_count = ports->addresses.range_count;
+	addresses_describe(&ports->addresses, rules);
 }

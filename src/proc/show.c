@@ -53,8 +53,7 @@ static int print_rules(const struct plan *plan, const struct options *options)
 
 	addresses_load(&addresses, options);
 	steering_rules_from_plan(&rules, plan, &options->bind_addr, first);
-	rules.node_port_ranges = addresses.ranges;
-	rules.node_port_range_count = addresses.range_count;
+	addresses_describe(&addresses, &rules);
 	rc = options->steering == OPTIONS_STEERING_NFTABLES ? print_nftables(&rules) : print_iptables(&rules);
 	steering_rules_fini(&rules);
 	addresses_free(&addresses);

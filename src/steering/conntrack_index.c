@@ -92,7 +92,10 @@ static size_t first_at(const struct conntrack_index *index, enum proto proto, co
 static bool in_scope(const struct conntrack_index *index, const struct plan_portal *portal,
 	const struct conntrack_flow *flow)
 {
-	enum plan_scope scope = is_own(index, &flow->from.addr) ? PLAN_SCOPE_HOST : PLAN_SCOPE_ARRIVING;
+	const struct addr_prefix *pods = steering_rules_pods(index->now, addr_family(&flow->from.addr));
+	bool like_own =
+		is_own(index, &flow->from.addr) || (pods && addr_prefix_contains(pods, &flow->from.addr));
+	enum plan_scope scope = like_own ? PLAN_SCOPE_HOST : PLAN_SCOPE_ARRIVING;
 
 	return portal->scope == PLAN_SCOPE_ALL || portal->scope == scope;
 }

@@ -26,6 +26,21 @@ static const char *proto_word(enum proto proto)
 
 /* ---- parts, in the order in which iptables-save prints ---- */
 
+/* Who sends; not: all others. */
+struct source {
+	const struct addr_prefix *range; /* NULL: anybody */
+	bool not ;
+};
+
+static void add_source(struct text *out, const struct source *source)
+{
+	char text[ADDR_TEXT_BYTES];
+
+	if (source->range)
+		text_printf(out, "%s -s %s/%u", source->not ? " !" : "",
+			addr_format(&source->range->addr, text), source->range->bits);
+}
+
 static void add_destination(struct text *out, const struct addr_prefix *destination)
 {
 	char text[ADDR_TEXT_BYTES];
@@ -76,6 +91,7 @@ struct rendering {
 	const struct steering_rules *rules;
 	enum addr_family family;
 	struct addr to; /* "any": REDIRECT */
+	struct source source;
 };
 
 /* The rule for what is sent to destination, or with NULL to any address that gets into the chain. */
@@ -87,6 +103,7 @@ static void add_portal(
 	bool refused = rendering->chain->content == CONTENT_REFUSED;
 
 	text_printf(out, "-A %s", rendering->chain->name);
+	add_source(out, &rendering->source);
 	if (destination)
 		add_destination(out, destination);
 	/* INPUT also sees what the host sends itself. */
@@ -193,11 +210,12 @@ static bool wants_guard(const struct steering_rule *rule)
 	return rule->proto == PROTO_UDP;
 }
 
-/* The portals of one scope. */
-static void render_portals(struct rendering *rendering, enum plan_scope scope)
+/* The portals of one scope, for that source. */
+static void render_portals(struct rendering *rendering, enum plan_scope scope, struct source source)
 {
 	const struct steering_rules *rules = rendering->rules;
 
+	rendering->source = source;
 	for (size_t i = 0; i < rules->count; i++) {
 		const struct steering_rule *rule = &rules->rules[i];
 
@@ -205,6 +223,20 @@ static void render_portals(struct rendering *rendering, enum plan_scope scope)
 			wants(rendering->chain, rule))
 			add_rule(rendering, rule);
 	}
+}
+
+/* What is more specific. The order of these doesn't matter. What was refused to pods has come by the nat
+ * table, where they met the host's portals. */
+static void render_scoped(struct rendering *rendering)
+{
+	const struct iptables_chain *chain = rendering->chain;
+	const struct addr_prefix *pods = steering_rules_pods(rendering->rules, rendering->family);
+
+	if (chain->scope != PLAN_SCOPE_ARRIVING || chain->content == CONTENT_REFUSED)
+		pods = NULL;
+	if (pods)
+		render_portals(rendering, PLAN_SCOPE_HOST, (struct source){.range = pods});
+	render_portals(rendering, chain->scope, (struct source){.range = pods, .not = true});
 }
 
 void iptables_render_chain(struct text *out, const struct iptables_chain *chain,
@@ -224,10 +256,10 @@ void iptables_render_chain(struct text *out, const struct iptables_chain *chain,
 		return;
 	}
 	if (part == PART_LAST) {
-		render_portals(&rendering, PLAN_SCOPE_ALL);
+		render_portals(&rendering, PLAN_SCOPE_ALL, (struct source){.range = NULL});
 		return;
 	}
 	if (chain->content == CONTENT_REFUSED && chain->scope == PLAN_SCOPE_ARRIVING)
 		render_listeners(&rendering, wants_guard, add_guard);
-	render_portals(&rendering, chain->scope);
+	render_scoped(&rendering);
 }

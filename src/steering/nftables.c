@@ -69,6 +69,7 @@ struct framing {
 	const struct steering_rules *rules;
 	enum addr_family family;
 	struct addr to; /* where the chain's translations lead; "any": wherever redirection leads */
+	const struct addr_prefix *from; /* who sends; NULL: anybody */
 };
 
 /* Where NodePorts are, as the beginning of a rule. */
@@ -109,6 +110,9 @@ static void print_lookup(struct framing *framing, unsigned map, const struct pla
 	text_printf(framing->out, "\t\t");
 	if (place)
 		print_place(framing, place);
+	if (framing->from)
+		text_printf(framing->out, "%s saddr %s/%u ", nftables_family(framing->family),
+			addr_format(&framing->from->addr, addr), framing->from->bits);
 	/* nft translates ports only of protocols that it knows to have them. */
 	text_printf(framing->out, "meta l4proto { tcp, udp } ");
 	if (!refused && bound && framing->family == ADDR_V6)
@@ -123,10 +127,18 @@ static void print_lookup(struct framing *framing, unsigned map, const struct pla
 		nftables_map_name(map));
 }
 
-/* The rules of one scope, and then those of portals for anybody. */
+/* The rules of one scope, and then those of portals for anybody. What was refused to pods has come by the nat
+ * chains, where they met the host's portals. */
 static void print_lookups(struct framing *framing, enum nftables_content content, enum plan_scope scope,
 	const struct place *place)
 {
+	bool refused = content == NFTABLES_REFUSED || content == NFTABLES_REFUSED_NODE_PORTS;
+
+	if (scope == PLAN_SCOPE_ARRIVING && !refused)
+		framing->from = steering_rules_pods(framing->rules, framing->family);
+	if (framing->from)
+		print_lookup(framing, nftables_map(content, PLAN_SCOPE_HOST), place);
+	framing->from = NULL;
 	print_lookup(framing, nftables_map(content, scope), place);
 	print_lookup(framing, nftables_map(content, PLAN_SCOPE_ALL), place);
 }

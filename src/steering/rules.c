@@ -58,6 +58,15 @@ void steering_rules_add(
 		steering_rules_add_portal(rules, listener, &listener->portals[i], proxy_port);
 }
 
+const struct addr_prefix *steering_rules_pods(const struct steering_rules *rules, enum addr_family family)
+{
+	for (size_t i = 0; i < rules->pod_range_count; i++) {
+		if (addr_family(&rules->pods[i].addr) == family)
+			return &rules->pods[i];
+	}
+	return NULL;
+}
+
 bool steering_rules_have(const struct steering_rules *rules, enum addr_family family)
 {
 	for (size_t i = 0; i < rules->count; i++) {
@@ -175,6 +184,8 @@ bool rules_same_frame(const struct steering_rules *a, const struct steering_rule
 {
 	return addr_equal(&a->bind_addr, &b->bind_addr) && addr_equal(&a->node_v4, &b->node_v4) &&
 	       addr_equal(&a->node_v6, &b->node_v6) && a->routed == b->routed &&
+	       a->pod_range_count == b->pod_range_count &&
+	       memcmp(a->pods, b->pods, a->pod_range_count * sizeof(*a->pods)) == 0 &&
 	       a->node_port_range_count == b->node_port_range_count &&
 	       (a->node_port_range_count == 0 ||
 		       memcmp(a->node_port_ranges, b->node_port_ranges,

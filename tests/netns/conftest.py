@@ -56,6 +56,7 @@ LACKING = {
     "proxy ports": {"local": "its listeners are at the Services' own addresses and ports"},
     "tools": {"local": "it runs no program"},
     "host scope": {"local": "what the node itself sends can't be told from what arrives"},
+    "pods' scope": {"local": "there is no rule that could tell pods from other clients"},
     "new ways for old sockets": {"local": "a UDP socket that was connected over IPv6 before its peer's address "
                                           "became the node's keeps the way that it has found"},
 }

@@ -76,6 +76,25 @@ def test_external_traffic_policy_local_keeps_external_traffic_on_the_node(spread
         assert spread.names(namespace) == PODS, "the ClusterIP's has a policy of its own"
 
 
+@pytest.mark.every_backend
+@pytest.mark.needs("pods' scope")
+def test_external_traffic_policy_local_is_not_for_pods(spread, portald):
+    """As by kube-proxy, where it knows who they are: as if they had gone out to the load balancer."""
+    here, *elsewhere = spread.endpoints
+    spread.spec["externalTrafficPolicy"] = "Local"
+    spread.endpoints = elsewhere
+    spread.write()
+    running = portald(HERE, "--cluster-cidr=10.1.0.0/24,fd00:1::/64")
+    for at in external(spread):
+        assert spread.names(spread.lab.client, at) == {"pod2", "pod3"}, at
+        assert spread.outcome(spread.lab.outside, at, timeout=0.3) == "hangs", at
+    spread.endpoints = [here, *elsewhere]
+    running.change(spread.write)
+    for at in external(spread):
+        assert spread.names(spread.lab.client, at) == PODS, at
+        assert spread.names(spread.lab.outside, at) == {"pod1"}, at
+
+
 def test_node_name_is_the_hosts_without_an_override(spread, portald):
     own_name = spread.lab.node.run("uname", "-n").strip().lower()
     spread.spec["internalTrafficPolicy"] = "Local"

@@ -90,11 +90,11 @@ def test_what_was_written_is_read_back_the_same(command, workdir):
 
 
 def test_flags_without_effect_are_named_once(lab, web, portald):
-    running = portald("--cluster-cidr=10.0.0.0/8", "--masquerade_all", "--ipvs-scheduler=wrr")
+    running = portald("--iptables-masquerade-bit=15", "--masquerade_all", "--ipvs-scheduler=wrr")
     assert peers.fetch(lab.client, SERVICE) == "pod1"
     lines = [line for line in running.log().splitlines() if "without effect" in line]
     assert len(lines) == 1
-    for flag in ("--cluster-cidr", "--masquerade-all", "--ipvs-scheduler"):
+    for flag in ("--iptables-masquerade-bit", "--masquerade-all", "--ipvs-scheduler"):
         assert flag in lines[0]
 
 

@@ -1,5 +1,6 @@
 # Unit tests of the module steering: programs are added to check_PROGRAMS.
 EXTRA_DIST += tests/unit/golden/plan-bind.rules tests/unit/golden/plan.rules \
+	tests/unit/golden/portals-pods.rules \
 	tests/unit/golden/portals-v4.rules tests/unit/golden/portals-v6.rules
 if HAVE_CMOCKA
 check_PROGRAMS += tests/unit/test_steering_text

@@ -258,6 +258,24 @@ static void each_scope_has_its_own_right_port(void **state)
 	assert_left("2001 2002 ");
 }
 
+static void what_pods_send_goes_by_the_hosts_portals(void **state)
+{
+	struct portal inside = dns, outside = dns;
+	struct fixture *fixture = *state;
+
+	assert_int_equal(addr_parse_prefix(&fixture->rules.pods[0], CLIENT "/32"), 0);
+	fixture->rules.pod_range_count = 1;
+	inside.scope = PLAN_SCOPE_HOST;
+	outside.scope = PLAN_SCOPE_ARRIVING;
+	outside.proxy_port = 40002;
+	udp_redirected(CLIENT, PORTAL, 53, 40001, 2001);
+	udp_redirected(CLIENT, PORTAL, 53, 40002, 1001);
+	add(*state, &inside);
+	add(*state, &outside);
+	update(*state);
+	assert_left("2001 ");
+}
+
 static void only_attempts_of_tcp_are_removed(void **state)
 {
 	struct portal web = {
@@ -340,6 +358,7 @@ int main(void)
 		CASE(a_nodeports_flows_are_those_to_addresses_of_the_node),
 		CASE(nodeports_elsewhere_than_allowed_are_not_ours),
 		CASE(each_scope_has_its_own_right_port),
+		CASE(what_pods_send_goes_by_the_hosts_portals),
 		CASE(only_attempts_of_tcp_are_removed),
 		CASE(the_same_rules_again_cost_nothing),
 		CASE(rules_that_were_in_force_for_a_moment_leave_nothing),

@@ -144,6 +144,30 @@ static void test_a_family_comes_as_a_whole_and_leaves_its_table(void **state)
 	steering_rules_fini(&now);
 }
 
+static void test_what_pods_send_is_looked_up_with_what_the_host_sends(void **state)
+{
+	struct steering_rules now = RULES(WEB);
+	char *text;
+
+	(void)state;
+	assert_int_equal(addr_parse_prefix(&now.pods[0], "10.244.0.0/16"), 0);
+	now.pod_range_count = 1;
+	text = steering_nftables_render(&now, NULL);
+	assert_holds(text,
+		"priority -101; policy accept;\n"
+		"\t\tip saddr 10.244.0.0/16 meta l4proto { tcp, udp } redirect to : ip daddr . meta l4proto "
+		". "
+		"th dport map @portals_host\n",
+		true);
+	assert_holds(text,
+		"\t\tfib daddr type local ip saddr 10.244.0.0/16 meta l4proto { tcp, udp } redirect to : "
+		"meta l4proto . th dport map @node_ports_host\n",
+		true);
+	assert_holds(text, "ip saddr 10.244.0.0/16 meta l4proto { tcp, udp } ip daddr", false);
+	free(text);
+	steering_rules_fini(&now);
+}
+
 static void test_other_node_port_addresses_replace_the_table(void **state)
 {
 	struct steering_rules was = RULES(WEB), now = RULES(WEB);
@@ -273,6 +297,7 @@ int main(void)
 		cmocka_unit_test(test_one_more_service_sends_its_own_elements_only),
 		cmocka_unit_test(test_a_service_that_loses_its_endpoints_moves_to_the_refused),
 		cmocka_unit_test(test_a_family_comes_as_a_whole_and_leaves_its_table),
+		cmocka_unit_test(test_what_pods_send_is_looked_up_with_what_the_host_sends),
 		cmocka_unit_test(test_other_node_port_addresses_replace_the_table),
 		cmocka_unit_test(test_the_first_rule_for_the_same_traffic_has_it),
 		cmocka_unit_test(test_a_name_cannot_end_its_comment),

@@ -310,21 +310,40 @@ static void modes_other_than_userspace_are_refused_with_the_reason(void **state)
 	refuses(WORDS("-f", "a", "--proxy-mode=other"), "must be userspace");
 }
 
+static void pods_are_one_range_of_each_family(void **state)
+{
+	struct options options;
+
+	(void)state;
+	accepts(&options, WORDS("-f", "a", "--cluster-cidr=10.244.0.0/16,fd00:10:244::/56"));
+	assert_int_equal(options.pod_range_count, 2);
+	assert_int_equal(options.pods[0].bits, 16);
+	assert_int_equal(addr_family(&options.pods[1].addr), ADDR_V6);
+	assert_false(options.pods_told_otherwise);
+	options_fini(&options);
+	accepts(&options, WORDS("-f", "a", "--cluster-cidr=", "--detect-local-mode=BridgeInterface"));
+	assert_int_equal(options.pod_range_count, 0);
+	assert_true(options.pods_told_otherwise);
+	options_fini(&options);
+	refuses(WORDS("-f", "a", "--cluster-cidr=10.244.0.0"), "must be a CIDR block");
+	refuses(WORDS("-f", "a", "--cluster-cidr=10.244.0.0/16,10.245.0.0/16"), "one of each family");
+	refuses(WORDS("-f", "a", "--detect-local-mode=Guess"), "must be ClusterCIDR");
+}
+
 static void the_values_of_flags_without_effect_are_checked(void **state)
 {
 	struct options options;
 
 	(void)state;
 	accepts(&options,
-		WORDS("-f", "a", "--masquerade-all", "--cluster-cidr=10.0.0.0/8,fd00::/8",
+		WORDS("-f", "a", "--masquerade-all", "--ipvs-exclude-cidrs=10.0.0.0/8,10.1.0.0/16,fd00::/8",
 			"--ipvs-scheduler=wrr", "--kube-api-qps=2.5", "--feature-gates=A=true,B=false"));
 	options_fini(&options);
 	refuses(WORDS("-f", "a", "--masquerade-all=perhaps"), "must be true or false");
-	refuses(WORDS("-f", "a", "--cluster-cidr=10.0.0.0"), "must be CIDR blocks");
+	refuses(WORDS("-f", "a", "--ipvs-exclude-cidrs=10.0.0.0"), "must be CIDR blocks");
 	refuses(WORDS("-f", "a", "--kube-api-qps=many"), "must be a number");
 	refuses(WORDS("-f", "a", "--feature-gates=A"), "must be NAME=true");
 	refuses(WORDS("-f", "a", "--iptables-masquerade-bit=32"), "from 0 to 31");
-	refuses(WORDS("-f", "a", "--detect-local-mode=Guess"), "must be ClusterCIDR");
 	refuses(WORDS("-f", "a", "--ipvs-sync-period=1"), "must be a duration");
 	refuses(WORDS("-f", "a", "--oom-score-adj=-1001"), "from -1000 to 1000");
 }
@@ -483,6 +502,7 @@ int main(void)
 		cmocka_unit_test(wrong_words_are_named),
 		cmocka_unit_test(flags_are_written_as_kube_proxys_are),
 		cmocka_unit_test(modes_other_than_userspace_are_refused_with_the_reason),
+		cmocka_unit_test(pods_are_one_range_of_each_family),
 		cmocka_unit_test(the_values_of_flags_without_effect_are_checked),
 		cmocka_unit_test(connection_tracking_has_kube_proxys_defaults),
 		cmocka_unit_test(health_and_metrics_have_kube_proxys_addresses),

@@ -164,6 +164,11 @@ static void each_kind_action_and_scope_has_its_rule_in_both_families(void **stat
 	text = steering_iptables_render(&rules, ADDR_V6, NULL);
 	assert_golden("portals-v6.rules", text);
 	free(text);
+	assert_int_equal(addr_parse_prefix(&rules.pods[0], "10.244.0.0/16"), 0);
+	rules.pod_range_count = 1;
+	text = steering_iptables_render(&rules, ADDR_V4, NULL);
+	assert_golden("portals-pods.rules", text);
+	free(text);
 	steering_rules_fini(&rules);
 }
 
