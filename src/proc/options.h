@@ -97,7 +97,7 @@ struct options {
 	struct addr_prefix pods[ADDR_FAMILIES];
 	size_t pod_range_count;
 	bool pods_told_otherwise;
-	struct addr bind_addr;  /* for its own family; see options_bind_addr() */
+	struct addr bind_addr; /* for its own family; see options_bind_addr() */
 
 	/* flags_admin.c; see options_health_at() */
 	struct options_at health, metrics;
