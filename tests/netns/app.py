@@ -12,7 +12,8 @@ NODE_PORT = 30080
 
 
 class App:
-    """default/web at the family's first ClusterIP, port `http` 80 -> 8080, in front of the lab's pods."""
+    """default/web at the family's first ClusterIP, port `http` 80 -> 8080, in front of the lab's pods (None: of
+    nothing)."""
 
     def __init__(self, lab, family, directory, protocol="tcp", name="web", number=10):
         self.lab, self.family, self.directory, self.name = lab, family, directory, name
@@ -20,7 +21,7 @@ class App:
         self.cluster_ips = [family.cluster_ip(number)]
         self.ports = [objects.service_port(protocol=protocol)]
         self.spec, self.labels, self.annotations, self.status = {}, {}, {}, None
-        self.endpoints = [self.endpoint(pod) for pod in lab.pods]
+        self.endpoints = [self.endpoint(pod) for pod in lab.pods] if lab else []
         self.extra = []  # more objects for the same file
 
     # ---- the manifests ----

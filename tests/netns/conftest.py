@@ -261,12 +261,12 @@ def have(backend):
 
 @pytest.fixture
 def portald(start_portald, lab, manifests, backend):
-    """portald(*flags) in the lab's node, on the test's manifests, steering by the test's back end."""
+    """portald(*flags) in the lab's node, on the test's manifests (or path), steering by the test's back end."""
 
-    def start(*flags, **options):
+    def start(*flags, path=manifests.path, **options):
         if not any(flag.startswith(("--iptables-variant", "--steering")) for flag in flags):
             flags = (*BACKENDS[backend], *flags)
-        return start_portald(lab.node, manifests.path, *flags, **options)
+        return start_portald(lab.node, path, *flags, **options)
 
     return start
 

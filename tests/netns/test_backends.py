@@ -1,8 +1,12 @@
 """What is particular to the ways of steering: choosing one, changing it, and what each leaves alone."""
 import app as app_module
+import conftest
+import lab as lab_module
 import manifests as objects
 import peers
+import pytest
 import rules
+import steered
 import wait
 
 CLUSTER_IP = "10.96.0.10:80"
@@ -16,6 +20,42 @@ def tables(namespace):
 def is_served(lab):
     return all(peers.outcome(namespace, at, timeout=2) == "answered" for namespace in (lab.client, lab.node)
                for at in (CLUSTER_IP, "10.2.0.1:30080"))
+
+
+# ---- all of them ----
+
+@pytest.mark.every_backend
+def test_kept_rules_stay_until_cleanup_and_a_new_start_takes_them(app, serve, binary, portald, backend):
+    app.serve(serve)
+    app.node_port()
+    app.write()
+    node = steered.Node(app.lab, backend, app.family)
+    clean = rules.state(app.lab.node)
+    running = portald("--keep-rules")
+    in_force = node.ours()
+    assert in_force and running.terminate() == 0
+    assert node.ours() == in_force
+    again = portald()
+    again.before = clean
+    assert node.ours() == in_force and app.names(app.lab.client, count=3) == PODS
+    assert again.terminate() == 0 and not node.ours()
+    portald("--keep-rules").terminate()
+    for command in ("cleanup", "--cleanup"):
+        app.lab.node.run(str(binary), command)
+        assert rules.state(app.lab.node) == clean
+
+
+@pytest.mark.every_backend
+def test_a_service_works_in_a_bare_namespace(host, serve, manifests, start_portald, backend, family):
+    """The endpoints are on loopback, which the API would refuse and a laptop has nothing else."""
+    made = app_module.App(None, family, manifests)
+    made.endpoints = [objects.endpoint(family.loopback)]
+    made.node_port()
+    made.write()
+    serve(host, lab_module.join(family.loopback, 8080), peers.identity("laptop"))
+    start_portald(host, manifests.path, *conftest.BACKENDS[backend])
+    assert peers.fetch(host, made.at()) == "laptop"
+    assert peers.fetch(host, made.node_at(family.loopback)) == "laptop"
 
 
 # ---- local ----

@@ -163,7 +163,7 @@ def test_files_written_one_after_another_are_few_reloads_but_never_wait_for_the_
     wait.until(lambda: peers.outcome(lab.client, "10.96.1.80:80", timeout=1) == "answered", what="the last one")
 
 
-def test_config_map_symlink_swap_is_seen(lab, web, workdir, start_portald):
+def test_config_map_symlink_swap_is_seen(lab, web, workdir, portald):
     directory = workdir / "volume"
     directory.mkdir()
     directory.chmod(0o755)
@@ -173,30 +173,30 @@ def test_config_map_symlink_swap_is_seen(lab, web, workdir, start_portald):
 
     write_generation(directory, "..2024_01", web_at("10.1.0.11"))
     os.symlink("..data/web.yaml", directory / "web.yaml")
-    running = start_portald(lab.node, directory, "--iptables-variant=nft")
+    running = portald(path=directory)
     assert names(lab) == {"pod1"}
     running.change(write_generation, directory, "..2024_02", web_at("10.1.0.12"))
     assert names(lab) == {"pod2"}
 
 
-def test_single_file_replaced_by_rename_is_seen(lab, web, manifests, start_portald):
-    running = start_portald(lab.node, manifests.path / "web.yaml", "--iptables-variant=nft")
+def test_single_file_replaced_by_rename_is_seen(lab, web, manifests, portald):
+    running = portald(path=manifests.path / "web.yaml")
     for address, name in (("10.1.0.11", "pod1"), ("10.1.0.12", "pod2")):
         running.change(manifests.web, [address])
         assert names(lab) == {name}
 
 
-def test_several_paths_and_json_make_one_set(lab, web, manifests, workdir, start_portald):
+def test_several_paths_and_json_make_one_set(lab, web, manifests, workdir, portald):
     more = workdir / "more.json"
     more.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": [
         objects.service("more", "10.96.0.11"), objects.endpoints("more", ["10.1.0.12"])]}), encoding="utf-8")
-    start_portald(lab.node, manifests.path, "--manifests", str(more), "--iptables-variant=nft")
+    portald("--manifests", str(more))
     assert names(lab) == {"pod1", "pod2", "pod3"} and names(lab, at=MORE) == {"pod2"}
 
 
-def test_standard_input_is_read(lab, web, manifests, start_portald):
+def test_standard_input_is_read(lab, web, manifests, portald):
     with open(manifests.path / "web.yaml", "rb") as text:
-        start_portald(lab.node, "-", "--iptables-variant=nft", stdin=text)
+        portald(path="-", stdin=text)
     assert names(lab) == {"pod1", "pod2", "pod3"}
 
 

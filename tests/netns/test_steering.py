@@ -115,26 +115,6 @@ def test_sigterm_removes_everything(lab, steered, variant):
     assert peers.outcome(lab.node, "127.0.0.1:30080") == "refused"
 
 
-def test_keep_rules_leaves_them_and_cleanup_removes_them_twice(lab, web, binary, variant, portald):
-    before = rules.state(lab.node)
-    daemon = portald(f"--iptables-variant={variant}", "--keep-rules")
-    in_force = rules.ours(lab.node, variant)
-    assert daemon.terminate() == 0
-    assert rules.ours(lab.node, variant) == in_force
-    lab.node.run(str(binary), "cleanup")
-    assert rules.state(lab.node) == before
-    lab.node.run(str(binary), "--cleanup")
-    assert rules.state(lab.node) == before
-
-
-def test_cluster_ip_works_in_a_bare_namespace(host, serve, manifests, start_portald, variant):
-    serve(host, "127.0.0.1:8080", peers.identity("laptop"))
-    manifests.web(["127.0.0.1"])
-    start_portald(host, manifests.path, f"--iptables-variant={variant}")
-    assert peers.fetch(host, CLUSTER_IP) == "laptop"
-    assert peers.fetch(host, "127.0.0.1:30080") == "laptop"
-
-
 def test_bind_address_is_where_traffic_is_sent_by_dnat(lab, web, portald, variant):
     portald(f"--iptables-variant={variant}", "--bind-address=10.1.0.1")
     port = rules.proxy_port(lab.node, "default/web:http", variant)

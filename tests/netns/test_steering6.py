@@ -44,32 +44,6 @@ def test_rules_have_the_classic_form_in_ipv6(lab, web6, steered, variant):
         assert not rules.chain(lab.node, chain, variant, "v4"), "an IPv6 Service has a rule in iptables"
 
 
-def test_ip6tables_rules_are_removed_by_sigterm_and_by_cleanup(lab, web6, binary, portald, variant):
-    before = rules.state(lab.node)
-    running = portald(f"--iptables-variant={variant}", "--keep-rules")
-    in_force = rules.ours(lab.node, variant, "v6")
-    assert in_force and running.terminate() == 0
-    assert rules.ours(lab.node, variant, "v6") == in_force
-    lab.node.run(str(binary), "cleanup")
-    assert rules.state(lab.node) == before
-    again = portald(f"--iptables-variant={variant}")
-    assert web6.names(lab.client, count=3) == PODS
-    assert again.terminate() == 0
-    assert not rules.ours(lab.node, variant, "v6")
-
-
-def test_ipv6_cluster_ip_works_in_a_bare_namespace(host, serve, manifests, start_portald, variant):
-    """The endpoints are on loopback, which the API would refuse and a laptop has nothing else."""
-    ports = [objects.service_port(node_port=30080)]
-    serve(host, "[::1]:8080", peers.identity("laptop"))
-    manifests.write(
-        "web.yaml", objects.service_of("web", ["fd00:96::10"], ports, "IPv6", type="NodePort"),
-        objects.slice_of("web", "IPv6", [objects.endpoint("::1")], [objects.slice_port(ports[0])]))
-    start_portald(host, manifests.path, f"--iptables-variant={variant}")
-    assert peers.fetch(host, "[fd00:96::10]:80") == "laptop"
-    assert peers.fetch(host, "[::1]:30080") == "laptop"
-
-
 def test_a_service_of_one_family_works_where_the_other_has_no_firewall(lab, manifests, serve, portald):
     """IPv4 only, as before IPv6 was known: no rule of ours is in ip6tables that anything goes to."""
     made = app_module.App(lab, families.V4, manifests)
