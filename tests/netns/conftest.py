@@ -50,6 +50,8 @@ BACKENDS = {
 }
 
 
+BACKENDS_VARIABLE = "PORTALD_BACKENDS"
+
 # What some back ends can't do by nature, as portald(8) and doc/ARCHITECTURE.md say: a test that is marked with
 # needs("...") is skipped with them for that reason. have(...), a fixture, is for a test that needs it in part.
 LACKING = {
@@ -63,7 +65,7 @@ LACKING = {
 
 
 def wanted_backends(metafunc):
-    names = os.environ.get("PORTALD_BACKENDS", "iptables-nft")
+    names = os.environ.get(BACKENDS_VARIABLE, "iptables-nft")
     if names in ("all", "each") or metafunc.definition.get_closest_marker("every_backend"):
         return list(BACKENDS)
     return names.split(",")
@@ -106,7 +108,7 @@ def pytest_addoption(parser):
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config, items):
-    if os.environ.get("PORTALD_BACKENDS") == "each":
+    if os.environ.get(BACKENDS_VARIABLE) == "each":
         deselect(config, items, [is_in_turn(item) for item in items])
     number, count = map(int, config.getoption("shard").split("/"))
     deselect(config, items, [place % count == number - 1 for place in range(len(items))])
@@ -125,6 +127,10 @@ def pytest_configure(config):
         pytest.exit("the namespace tests need root", returncode=1)
     if not Path(daemon.binary_path()).is_file():
         pytest.exit(f"no portald at {daemon.binary_path()} (set PORTALD)", returncode=1)
+    unknown = set(os.environ.get(BACKENDS_VARIABLE, "all").split(",")) - {"all", "each", *BACKENDS}
+    if unknown:
+        pytest.exit(f"{BACKENDS_VARIABLE}: no such back end: {', '.join(sorted(unknown))} (there are "
+                    f"{', '.join(BACKENDS)}; or all, or each)", returncode=1)
     config.own_lock = tempfile.NamedTemporaryFile(prefix="portald-xtables-lock-")
     lab_module.own_file("/run/xtables.lock", config.own_lock.name)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
