@@ -62,12 +62,19 @@ struct admin {
 void admin_open_missing(struct admin *admin);
 
 /* server.c */
-/* A server without sockets, for GET and HEAD, with limits on what a client may send and how long it may
- * wait. The caller frees it with evhttp_free(). NULL if out of memory. */
-struct evhttp *server_new(struct event_base *base);
+/* A server without sockets, for GET and HEAD, with limits on what a client may send, how long it may wait,
+ * and how many there may be: when half of the process's descriptors are in use, further ones wait. The caller
+ * frees it. NULL if out of memory. */
+struct server;
+struct server *server_new(struct event_base *base);
+void server_free(struct server *server); /* NULL is fine */
+/* For paths and their handlers; it is the server's. */
+struct evhttp *server_http(struct server *server);
+/* Adds a listening socket. Takes fd if it returns 0; -ENOMEM. */
+int server_accept(struct server *server, int fd);
 /* Adds listening sockets for the address: of both families for a wildcard. A host without a family is no
  * failure. Returns 0 or a negative errno, then with nothing added but perhaps one family. */
-int server_listen(struct evhttp *http, const struct addr_port *at);
+int server_listen(struct server *server, const struct addr_port *at);
 /* Answers with the body in the request's output buffer. */
 void server_answer(struct evhttp_request *request, int status, const char *content_type);
 

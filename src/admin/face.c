@@ -17,7 +17,7 @@ struct face {
 	const char *what; /* for log lines */
 	struct addr_port at;
 	void (*set_paths)(struct face *face);
-	struct evhttp *http; /* NULL while the address can't be had */
+	struct server *server; /* NULL while the address can't be had */
 };
 
 /* ---- the metrics address ---- */
@@ -63,35 +63,34 @@ static void answer_configz(struct evhttp_request *request, void *context)
 
 static void set_metrics_paths(struct face *face)
 {
-	evhttp_set_cb(face->http, "/metrics", answer_metrics, face->admin);
-	evhttp_set_cb(face->http, "/healthz", answer_ok, face->admin);
-	evhttp_set_cb(face->http, "/proxyMode", answer_proxy_mode, face->admin);
+	evhttp_set_cb(server_http(face->server), "/metrics", answer_metrics, face->admin);
+	evhttp_set_cb(server_http(face->server), "/healthz", answer_ok, face->admin);
+	evhttp_set_cb(server_http(face->server), "/proxyMode", answer_proxy_mode, face->admin);
 	if (face->admin->options.configz)
-		evhttp_set_cb(face->http, "/configz", answer_configz, face->admin);
+		evhttp_set_cb(server_http(face->server), "/configz", answer_configz, face->admin);
 }
 
 static void set_health_paths(struct face *face)
 {
-	evhttp_set_cb(face->http, "/healthz", health_healthz, face->admin);
-	evhttp_set_cb(face->http, "/livez", health_livez, face->admin);
-	evhttp_set_cb(face->http, "/readyz", health_readyz, face->admin);
+	evhttp_set_cb(server_http(face->server), "/healthz", health_healthz, face->admin);
+	evhttp_set_cb(server_http(face->server), "/livez", health_livez, face->admin);
+	evhttp_set_cb(server_http(face->server), "/readyz", health_readyz, face->admin);
 }
 
 /* ---- all of them ---- */
 
 static int face_open(struct face *face)
 {
-	struct evhttp *http = server_new(face->admin->base);
-	int rc = http ? server_listen(http, &face->at) : -ENOMEM;
+	struct server *server = server_new(face->admin->base);
+	int rc = server ? server_listen(server, &face->at) : -ENOMEM;
 
 	if (rc < 0) {
 		log_error("cannot serve", log_str("what", face->what), log_addr_port("address", &face->at),
 			log_errno("error", -rc));
-		if (http)
-			evhttp_free(http);
+		server_free(server);
 		return rc;
 	}
-	face->http = http;
+	face->server = server;
 	face->set_paths(face);
 	return 0;
 }
@@ -101,9 +100,9 @@ bool faces_open(struct admin *admin)
 	bool missing = false;
 
 	for (struct face *face = admin->faces; face; face = face->next) {
-		if (!face->http)
+		if (!face->server)
 			face_open(face);
-		missing |= !face->http;
+		missing |= !face->server;
 	}
 	return missing;
 }
@@ -127,7 +126,7 @@ int admin_serve(struct admin *admin)
 	if (options->metrics.on)
 		face_add(admin, "metrics", &options->metrics.at)->set_paths = set_metrics_paths;
 	for (struct face *face = admin->faces; options->bind_hard_fail && face && rc == 0; face = face->next)
-		rc = face->http ? 0 : face_open(face);
+		rc = face->server ? 0 : face_open(face);
 	if (rc == 0)
 		admin_open_missing(admin);
 	return rc;
@@ -136,17 +135,16 @@ int admin_serve(struct admin *admin)
 int admin_serve_socket(struct admin *admin, int fd,
 	void (*handle)(struct evhttp_request *request, void *context), void *context)
 {
-	struct evhttp *http = server_new(admin->base);
+	struct server *server = server_new(admin->base);
 	struct addr_port nowhere = {.port = 0};
 
-	if (!http || evhttp_accept_socket(http, fd) < 0) {
-		if (http)
-			evhttp_free(http);
+	if (!server || server_accept(server, fd) < 0) {
+		server_free(server);
 		close(fd);
 		return -ENOMEM;
 	}
-	evhttp_set_gencb(http, handle, context);
-	face_add(admin, "status", &nowhere)->http = http;
+	evhttp_set_gencb(server_http(server), handle, context);
+	face_add(admin, "status", &nowhere)->server = server;
 	return 0;
 }
 
@@ -156,8 +154,7 @@ void faces_free(struct admin *admin)
 		struct face *face = admin->faces;
 
 		admin->faces = face->next;
-		if (face->http)
-			evhttp_free(face->http);
+		server_free(face->server);
 		free(face);
 	}
 }

@@ -15,7 +15,7 @@
 struct check {
 	struct admin *admin;
 	struct check *next;
-	struct evhttp *http; /* NULL while the port can't be had */
+	struct server *server; /* NULL while the port can't be had */
 	uint16_t port;
 	char *namespace;
 	char *name;
@@ -51,25 +51,23 @@ static void answer(struct evhttp_request *request, void *context)
 static void check_open(struct check *check)
 {
 	struct addr_port at = {.addr = addr_any(ADDR_V4), .port = check->port};
-	struct evhttp *http = server_new(check->admin->base);
-	int rc = http ? server_listen(http, &at) : -ENOMEM;
+	struct server *server = server_new(check->admin->base);
+	int rc = server ? server_listen(server, &at) : -ENOMEM;
 
 	if (rc < 0) {
 		log_error("cannot serve a health check", log_str("namespace", check->namespace),
 			log_str("service", check->name), log_int("port", check->port),
 			log_errno("error", -rc));
-		if (http)
-			evhttp_free(http);
+		server_free(server);
 		return;
 	}
-	evhttp_set_gencb(http, answer, check);
-	check->http = http;
+	evhttp_set_gencb(server_http(server), answer, check);
+	check->server = server;
 }
 
 static void check_free(struct check *check)
 {
-	if (check->http)
-		evhttp_free(check->http);
+	server_free(check->server);
 	free(check->namespace);
 	free(check->name);
 	free(check);
@@ -82,9 +80,9 @@ bool checks_open(struct admin *admin)
 	bool missing = false;
 
 	for (struct check *check = admin->checks; check; check = check->next) {
-		if (!check->http)
+		if (!check->server)
 			check_open(check);
-		missing |= !check->http;
+		missing |= !check->server;
 	}
 	return missing;
 }

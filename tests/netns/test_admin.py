@@ -291,6 +291,18 @@ def test_a_stopped_relay_does_not_hold_up_the_answers(lab, web, portald):
         os.kill(pid, signal.SIGCONT)
 
 
+def test_connections_that_ask_for_health_leave_descriptors_for_the_work(lab, web, manifests, portald):
+    running = portald(wrapper=["prlimit", "--nofile=300:300"])
+    idle = [lab.outside.connect("10.2.0.1:10256") for _ in range(240)]
+    running.wait_log("many connections ask for health")
+    running.change(manifests.write, "more.yaml", objects.service("more", "10.96.0.11"),
+                   objects.endpoints("more", ["10.1.0.11"]))
+    assert peers.fetch(lab.client, "10.96.0.11:80") == "pod1"
+    for connection in idle:
+        connection.close()
+    assert scrape.get(lab.node, "127.0.0.1:10256", "/healthz")[0] == 200
+
+
 # ---- the dashboard ----
 
 DASHBOARD = Path(__file__).parents[2] / "contrib/grafana/portald.json"
