@@ -8,6 +8,7 @@
 #ifndef PORTALD_IPC_H
 #define PORTALD_IPC_H
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -136,7 +137,12 @@ struct ipc_file {
 	int32_t error;    /* 0, or a negative errno: the file (or, at the end, the path) can't be read */
 };
 
-/* A portal that is closed because its port can't be had. */
+/* The error of a portal whose rule was refused. */
+#define IPC_REFUSED (-EREMOTEIO)
+/* Of what was said of it, so much is told. */
+#define IPC_REFUSAL_BYTES 512
+
+/* A portal that is closed because its port can't be had, or its rule was refused. */
 struct ipc_unclaimed {
 	struct addr_port at;
 	int32_t error; /* a negative errno */
@@ -153,6 +159,7 @@ struct ipc_listener_state {
 	uint32_t slot;          /* stats index */
 	int32_t error;          /* 0: open; or a negative errno: why it can't be opened */
 	struct addr_port proxy; /* where it listens; port 0 if it does not */
+	const char *refusal;    /* what was said of a rule that was refused; "" if none was */
 	const struct ipc_unclaimed *unclaimed;
 	size_t unclaimed_count;
 	const struct ipc_backend_slot *backends;

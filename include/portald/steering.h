@@ -133,6 +133,9 @@ struct steering_options {
 	/* After each pass for a change: error is 0 or a negative errno; detail quotes the tool (NULL if 0).
 	 * Single rules that were refused are logged and tried again, and are no error. */
 	void (*synced)(void *context, int error, const char *detail);
+	/* The rule of a portal of that listener key was refused, or is not any more: before synced() or
+	 * audited() (NULL is fine). */
+	void (*refusal)(void *context, const char *key);
 	/* After each audit (NULL is fine); corrected: what was in force was not what should be. Logged
 	 * anyway. */
 	void (*audited)(void *context, int error, bool corrected);
@@ -165,6 +168,11 @@ uint16_t steering_left_port(
 /* How many rules were refused when all were tried last; *detail quotes the tool about the newest of them,
  * until the next pass (NULL if none). */
 size_t steering_refused(const struct steering *steering, const char **detail);
+
+/* What the tool has said of the portal whose rule it refused, until the next pass; NULL: its rule was not
+ * refused. */
+const char *steering_refusal(
+	const struct steering *steering, enum proto proto, const struct plan_portal *portal);
 
 /* For --steering=auto: the back end that this host can do, best first, with a log line for each that was
  * looked at. Waits for the tools it asks. */

@@ -13,6 +13,7 @@ int ipc_send_listener_state(struct ipc_channel *channel, const struct ipc_listen
 	ipc_put_u32(&writer, state->slot);
 	ipc_put_i32(&writer, state->error);
 	ipc_put_addr_port(&writer, &state->proxy);
+	ipc_put_text(&writer, state->refusal, IPC_REFUSAL_BYTES);
 	ipc_put_count(&writer, state->unclaimed_count, PLAN_MAX_PORTALS);
 	for (size_t i = 0; i < state->unclaimed_count; i++) {
 		ipc_put_addr_port(&writer, &state->unclaimed[i].at);
@@ -64,6 +65,7 @@ int ipc_decode_listener_state(
 	out->slot = ipc_get_u32(&reader);
 	out->error = ipc_get_error(&reader);
 	out->proxy = ipc_get_addr_port(&reader);
+	out->refusal = ipc_get_text(&reader, IPC_REFUSAL_BYTES, storage);
 	out->unclaimed = get_unclaimed(&reader, &out->unclaimed_count, storage);
 	out->backends = get_backends(&reader, &out->backend_count, storage);
 	return ipc_reader_finish_in(&reader, storage);

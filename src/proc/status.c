@@ -122,6 +122,20 @@ int status_portal_error(const struct ipc_listener_state *state, const struct pla
 	return 0;
 }
 
+const char *status_portal_reason(
+	const struct ipc_listener_state *state, const struct plan_portal *portal, char *buf, size_t bytes)
+{
+	int error = status_portal_error(state, portal);
+
+	if (error == 0)
+		return NULL;
+	if (error == IPC_REFUSED && state->error == 0)
+		snprintf(buf, bytes, "rule refused: %s", state->refusal);
+	else
+		snprintf(buf, bytes, "%s", strerrordesc_np(-error));
+	return buf;
+}
+
 /* ---- requests ---- */
 
 static void refuse(struct evhttp_request *request, int status, const char *text)

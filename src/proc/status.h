@@ -49,8 +49,13 @@ struct status_backend {
 void status_backend_read(struct report *report, const struct ipc_listener_state *state,
 	const struct plan_backend *backend, struct status_backend *out);
 
-/* 0 if the portal is open, or a negative errno. */
+/* Bytes that hold any reason. */
+#define STATUS_REASON_BYTES 640
+
+/* 0 if the portal is open, or a negative errno; and in words, why, NULL if it is open. */
 int status_portal_error(const struct ipc_listener_state *state, const struct plan_portal *portal);
+const char *status_portal_reason(
+	const struct ipc_listener_state *state, const struct plan_portal *portal, char *buf, size_t bytes);
 
 /* Each prints what the query is about; NULL: everything. Returns the number of Service ports found. */
 size_t status_json(struct report *report, const struct status_query *query, struct evbuffer *out);

@@ -51,18 +51,19 @@ static void list_open(yajl_gen gen, const char *name)
 static void put_portals(
 	yajl_gen gen, const struct plan_listener *listener, const struct ipc_listener_state *state)
 {
+	char buf[STATUS_REASON_BYTES];
+
 	list_open(gen, "portals");
 	for (size_t i = 0; i < listener->portal_count; i++) {
 		const struct plan_portal *portal = &listener->portals[i];
-		int error = status_portal_error(state, portal);
+		const char *reason = status_portal_reason(state, portal, buf, sizeof(buf));
 
 		yajl_gen_map_open(gen);
 		field_text(gen, "kind", plan_kind_name(portal->kind));
 		field_at(gen, "address", &portal->at);
 		field_text(gen, "scope", plan_scope_name(portal->scope));
-		field_bool(gen, "open", error == 0);
-		if (error < 0)
-			field_text(gen, "error", strerrordesc_np(-error));
+		field_bool(gen, "open", !reason);
+		field_text(gen, "error", reason);
 		yajl_gen_map_close(gen);
 	}
 	yajl_gen_array_close(gen);

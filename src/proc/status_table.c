@@ -115,16 +115,16 @@ static const char *at_text(const struct addr_port *at, char *buf)
 static void explain_portals(
 	const struct plan_listener *listener, const struct ipc_listener_state *state, struct evbuffer *out)
 {
-	char at[ADDR_TEXT_BYTES];
+	char at[ADDR_TEXT_BYTES], buf[STATUS_REASON_BYTES];
 
 	for (size_t i = 0; i < listener->portal_count; i++) {
 		const struct plan_portal *portal = &listener->portals[i];
 		const char *scope = plan_scope_name(portal->scope);
-		int error = status_portal_error(state, portal);
+		const char *reason = status_portal_reason(state, portal, buf, sizeof(buf));
 
 		evbuffer_add_printf(out, "  portal   %-28s  %s%s%s%s: %s%s\n", at_text(&portal->at, at),
 			plan_kind_name(portal->kind), scope ? " (" : "", scope ? scope : "", scope ? ")" : "",
-			error == 0 ? "open" : "closed: ", error == 0 ? "" : strerrordesc_np(-error));
+			reason ? "closed: " : "open", reason ? reason : "");
 	}
 }
 

@@ -130,7 +130,18 @@ static void tell_control_state(void *context, const struct table_entry *entry)
 {
 	struct supervisor *supervisor = context;
 
-	tell_state(children_control(supervisor->children), entry);
+	tell_state(children_control(supervisor->children), entry, supervisor->steering);
+}
+
+/* Seldom, so that it may look at all. */
+static void on_refusal(void *context, const char *key)
+{
+	struct supervisor *supervisor = context;
+
+	for (struct table_entry *entry = table_first(supervisor->table); entry; entry = entry->hh.next) {
+		if (strcmp(entry->record->key, key) == 0)
+			tell_control_state(supervisor, entry);
+	}
 }
 
 static void start_command(struct supervisor *supervisor)
@@ -461,6 +472,7 @@ static int open_steering(struct supervisor *supervisor)
 		.min_sync_period_ms = (int)supervisor->options->min_sync_period_ms,
 		.sync_period_ms = (int)supervisor->options->sync_period_ms,
 		.synced = on_synced,
+		.refusal = on_refusal,
 		.context = supervisor,
 	};
 

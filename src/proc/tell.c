@@ -1,10 +1,12 @@
 /* Owns the messages that make table entries known to relays and to control. Runs in the supervisor. */
 #include "proc/tell.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "portald/ipc.h"
 #include "portald/mem.h"
+#include "portald/steering.h"
 
 /* One listener of a relay: the proxy port's, or a binding's. */
 struct face {
@@ -128,15 +130,35 @@ void tell_gone(struct link *link, const struct table_entry *entry)
 		tell_closed(link, entry->slot);
 }
 
-void tell_state(struct link *link, const struct table_entry *entry)
+/* Why a portal is closed, or 0. *refusal is what was said of its rule, if that is why. */
+static int portal_error(
+	const struct table_entry *entry, size_t i, const struct steering *steering, const char **refusal)
+{
+	const struct plan_listener *record = entry->record;
+	const char *said = NULL;
+
+	if (entry->claim_errors[i] < 0)
+		return entry->claim_errors[i];
+	if (steering)
+		said = steering_refusal(steering, record->proto, &record->portals[i]);
+	if (!said)
+		return 0;
+	*refusal = said;
+	return IPC_REFUSED;
+}
+
+void tell_state(struct link *link, const struct table_entry *entry, const struct steering *steering)
 {
 	const struct plan_listener *record = entry->record;
 	struct ipc_unclaimed *unclaimed;
 	struct ipc_backend_slot *backends;
+	const char *said = "";
+	char refusal[IPC_REFUSAL_BYTES + 1];
 	struct ipc_listener_state state = {
 		.id = record->id,
 		.slot = entry->slot,
 		.error = entry->open_error,
+		.refusal = refusal,
 		.backend_count = record->backend_count,
 	};
 
@@ -148,10 +170,13 @@ void tell_state(struct link *link, const struct table_entry *entry)
 	if (entry->open)
 		state.proxy = entry->socket.at;
 	for (size_t i = 0; i < record->portal_count; i++) {
-		if (entry->claim_errors[i] < 0)
-			unclaimed[state.unclaimed_count++] = (struct ipc_unclaimed){
-				.at = record->portals[i].at, .error = entry->claim_errors[i]};
+		int error = portal_error(entry, i, steering, &said);
+
+		if (error < 0)
+			unclaimed[state.unclaimed_count++] =
+				(struct ipc_unclaimed){.at = record->portals[i].at, .error = error};
 	}
+	snprintf(refusal, sizeof(refusal), "%s", said);
 	for (size_t i = 0; i < record->backend_count; i++)
 		backends[i] = (struct ipc_backend_slot){
 			.at = record->backends[i].at, .slot = entry->backend_slots[i]};

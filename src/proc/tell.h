@@ -8,6 +8,8 @@
 #include "proc/link.h"
 #include "proc/table.h"
 
+struct steering;
+
 /* Sends what has changed of an entry (TABLE_FRONT, TABLE_BACKENDS) to relay number `relay` over its link, if
  * the entry is open and the link is up. A relay accepts on a listener only when it has been told its
  * backends. steered: connections have come through rules, so their destination is to be checked. */
@@ -23,7 +25,7 @@ void tell_of_binding(struct link *link, uint32_t relay, const struct table_entry
 void tell_gone(struct link *link, const struct table_entry *entry);
 void tell_unbound(struct link *link, const struct table_binding *binding);
 
-/* Tells control what became of the entry, if the link is up. */
-void tell_state(struct link *link, const struct table_entry *entry);
+/* Tells control what became of the entry, if the link is up. steering: NULL if there is none. */
+void tell_state(struct link *link, const struct table_entry *entry, const struct steering *steering);
 
 #endif

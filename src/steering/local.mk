@@ -36,6 +36,8 @@ src_steering_libsteering_a_SOURCES = \
 	src/steering/nftables_map.c \
 	src/steering/pace.c \
 	src/steering/pace.h \
+	src/steering/refused.c \
+	src/steering/refused.h \
 	src/steering/route.c \
 	src/steering/route.h \
 	src/steering/route_monitor.c \

@@ -27,11 +27,9 @@
 #include "steering/conntrack.h"
 #include "steering/left.h"
 #include "steering/pace.h"
+#include "steering/refused.h"
 #include "steering/route.h"
 #include "steering/rules.h"
-
-/* More of them, and something else is wrong than the rules. */
-#define MAX_REFUSED 64
 
 struct steering {
 	struct event_base *base;
@@ -42,14 +40,15 @@ struct steering {
 	struct pace pace;
 	struct event *start_event; /* the next pass */
 	struct event *audit_event;
-	struct steering_rules *wanted;        /* the newest set; NULL: none yet */
-	struct steering_rules *waiting;       /* the newest set if it is not in force and in no pass */
-	struct steering_rules *in_flight;     /* what the pass is about; NULL: none */
-	struct steering_rules *in_force;      /* what is believed to be; NULL: unknown */
-	struct steering_rules refused;        /* of the newest pass that tried all; they own their keys */
-	struct steering_rules refused_before; /* of the one before, while the newest is in flight */
-	char *refusal;                        /* what was said of the newest of them */
-	bool auditing;                        /* the pass is an audit */
+	struct steering_rules *wanted;    /* the newest set; NULL: none yet */
+	struct steering_rules *waiting;   /* the newest set if it is not in force and in no pass */
+	struct steering_rules *in_flight; /* what the pass is about; NULL: none */
+	struct steering_rules *in_force;  /* what is believed to be; NULL: unknown */
+	struct refused refused;           /* of the newest pass that tried all */
+	struct refused refused_before;    /* of the one before, while the newest is in flight */
+	bool tries_all;                   /* the pass in flight */
+	size_t recovered;                 /* how many of those before the last such pass was rid of */
+	bool auditing;                    /* the pass is an audit */
 	bool audit_due;
 	struct conntrack *conntrack; /* NULL: the kernel has none, or the back end needs none */
 	struct left left;            /* of an earlier run */
@@ -86,55 +85,50 @@ static void sync_routes(struct steering *steering, const struct steering_rules *
 
 /* ---- rules that were refused ---- */
 
-static void refused_clear(struct steering_rules *refused)
-{
-	for (size_t i = 0; i < refused->count; i++)
-		free((char *)refused->rules[i].key);
-	steering_rules_fini(refused);
-}
-
-static bool refused_have(const struct steering_rules *refused, const struct steering_rule *rule)
-{
-	for (size_t i = 0; i < refused->count; i++) {
-		if (rules_same_rule(&refused->rules[i], rule))
-			return true;
-	}
-	return false;
-}
-
-/* A pass that tries all begins: what is refused is found anew. */
-static void refused_begin(struct steering *steering)
-{
-	refused_clear(&steering->refused_before);
-	steering->refused_before = steering->refused;
-	steering->refused = (struct steering_rules){.count = 0};
-}
-
-/* It was given up: changes go on without what was refused before. */
-static void refused_restore(struct steering *steering)
-{
-	refused_clear(&steering->refused);
-	steering->refused = steering->refused_before;
-	steering->refused_before = (struct steering_rules){.count = 0};
-}
-
 static void on_refused(void *context, const struct steering_rule *rule, const char *detail)
 {
 	struct steering *steering = context;
-	const struct plan_listener listener = {
-		.key = mem_strdup(rule->key), .proto = rule->proto, .action = rule->action};
 
-	if (refused_have(&steering->refused, rule) || steering->refused.count == MAX_REFUSED) {
-		free((char *)listener.key);
-		return;
-	}
-	if (!refused_have(&steering->refused_before, rule))
+	if (!refused_have(&steering->refused_before, rule) && !refused_have(&steering->refused, rule))
 		log_error("a rule was refused: the portal stays closed, and is tried again later",
 			log_str("service", rule->key), log_str("protocol", proto_name(rule->proto)),
 			log_addr_port("portal", &rule->portal.at), log_str("detail", detail));
-	free(steering->refusal);
-	steering->refusal = mem_strdup(detail);
-	steering_rules_add_portal(&steering->refused, &listener, &rule->portal, rule->proxy_port);
+	refused_add(&steering->refused, rule, detail);
+}
+
+/* Tells of those that are not among the others; returns how many. */
+static size_t tell_difference(
+	struct steering *steering, const struct refused *some, const struct refused *others)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < some->rules.count; i++) {
+		if (refused_have(others, &some->rules.rules[i]))
+			continue;
+		if (steering->options.refusal)
+			steering->options.refusal(steering->options.context, some->rules.rules[i].key);
+		count++;
+	}
+	return count;
+}
+
+/* What a pass that has tried all has found. */
+static void refused_found(struct steering *steering)
+{
+	if (!steering->tries_all)
+		return;
+	tell_difference(steering, &steering->refused, &steering->refused_before);
+	steering->recovered = tell_difference(steering, &steering->refused_before, &steering->refused);
+	if (steering->recovered > 0)
+		log_info("rules that were refused are taken now",
+			log_int("rules", (int64_t)steering->recovered));
+}
+
+/* The pass was given up, or has failed. */
+static void refused_restore(struct steering *steering)
+{
+	if (steering->tries_all)
+		refused_move(&steering->refused, &steering->refused_before);
 }
 
 /* ---- when ---- */
@@ -205,7 +199,7 @@ static void report_audit(struct steering *steering, int error, const char *detai
 	if (error < 0)
 		log_error("cannot audit the rules: will try again", log_errno("error", -error),
 			log_str("detail", detail));
-	else if (corrected)
+	else if (corrected && steering->recovered == 0)
 		log_warning("somebody else had changed rules of ours: put right");
 	if (steering->options.audited)
 		steering->options.audited(steering->options.context, error, corrected);
@@ -213,12 +207,13 @@ static void report_audit(struct steering *steering, int error, const char *detai
 
 static void pass_succeeded(struct steering *steering)
 {
-	take_in_force(steering, rules_without(steering->in_flight, &steering->refused));
+	take_in_force(steering, rules_without(steering->in_flight, &steering->refused.rules));
 	if (steering->conntrack)
 		conntrack_update(steering->conntrack, steering->in_force);
 	rules_unref(steering->in_flight);
 	steering->in_flight = NULL;
 	pace_succeeded(&steering->pace);
+	refused_found(steering);
 }
 
 static void pass_failed(struct steering *steering, bool retry_at_once)
@@ -228,6 +223,7 @@ static void pass_failed(struct steering *steering, bool retry_at_once)
 	steering->audit_due |= steering->auditing;
 	rules_unref(steering->in_flight);
 	steering->in_flight = NULL;
+	refused_restore(steering);
 	take_in_force(steering, NULL);
 	if (!retry_at_once)
 		pace_failed(&steering->pace, clock_now_ms());
@@ -258,13 +254,15 @@ static struct steering_rules *take_up(struct steering *steering)
 	struct steering_rules *rules = steering->waiting, *tried;
 
 	steering->auditing = !rules;
+	steering->tries_all = false;
 	steering->waiting = NULL;
 	if (!steering->auditing && steering->in_force) {
-		tried = rules_without(rules, &steering->refused);
+		tried = rules_without(rules, &steering->refused.rules);
 		rules_unref(rules);
 		return tried;
 	}
-	refused_begin(steering);
+	steering->tries_all = true;
+	refused_move(&steering->refused_before, &steering->refused);
 	steering->audit_due = false;
 	schedule_audit(steering);
 	return rules ? rules : rules_ref(steering->wanted);
@@ -370,7 +368,6 @@ void steering_free(struct steering *steering)
 	rules_unref(steering->in_force);
 	refused_clear(&steering->refused);
 	refused_clear(&steering->refused_before);
-	free(steering->refusal);
 	left_fini(&steering->left);
 	free(steering->routed);
 	free(steering);
@@ -398,8 +395,18 @@ uint16_t steering_left_port(const struct steering *steering, enum proto proto, c
 
 size_t steering_refused(const struct steering *steering, const char **detail)
 {
-	*detail = steering->refused.count > 0 ? steering->refusal : NULL;
-	return steering->refused.count;
+	size_t count = steering->refused.rules.count;
+
+	*detail = count > 0 ? steering->refused.details[count - 1] : NULL;
+	return count;
+}
+
+const char *steering_refusal(
+	const struct steering *steering, enum proto proto, const struct plan_portal *portal)
+{
+	bool unfinished = steering->in_flight && steering->tries_all;
+
+	return refused_find(unfinished ? &steering->refused_before : &steering->refused, proto, portal);
 }
 
 /* ---- choosing ---- */

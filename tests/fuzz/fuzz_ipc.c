@@ -80,7 +80,7 @@ static void decode_stored(const struct ipc_frame *frame)
 	}
 	ipc_storage_free(&storage);
 	if (ipc_decode_listener_state(frame, &state, &storage) == 0) {
-		must(strlen(state.id) > 0 && state.error <= 0);
+		must(strlen(state.id) > 0 && state.error <= 0 && strlen(state.refusal) <= IPC_REFUSAL_BYTES);
 		for (size_t i = 0; i < state.unclaimed_count; i++)
 			must(state.unclaimed[i].error <= 0);
 		for (size_t i = 0; i < state.backend_count; i++)

@@ -132,6 +132,7 @@ static int send_listener_state(struct ipc_channel *channel)
 		channel, &(struct ipc_listener_state){.id = "default/web:http#external",
 				 .slot = 5,
 				 .proxy = some_v4,
+				 .refusal = "exit code 2",
 				 .unclaimed = &unclaimed,
 				 .unclaimed_count = 1,
 				 .backends = &backend,

@@ -43,9 +43,9 @@ class Tools:
         fresh.write_text(script + "\n", encoding="ascii")
         os.rename(fresh, self._trouble)
 
-    def refuse(self, address):
-        """What is about port 80 of the address makes no sense to the tool."""
-        self.trouble(f"sed -i '/{address}\\b/s/ 80 / nonsense /' $input")
+    def refuse(self, *addresses):
+        """What is about port 80 of the addresses makes no sense to the tool."""
+        self.trouble("\n".join(f"sed -i '/{address}[ \\/]/s/ 80 / nonsense /' $input" for address in addresses))
 
     def heal(self):
         self._trouble.unlink(missing_ok=True)

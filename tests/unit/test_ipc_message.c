@@ -248,6 +248,7 @@ static void test_listener_state_round_trip(void **state)
 					  .slot = 9,
 					  .error = -EMFILE,
 					  .proxy = at_of("0.0.0.0", 41234),
+					  .refusal = "exit code 2: \"no\"",
 					  .unclaimed = &unclaimed,
 					  .unclaimed_count = 1,
 					  .backends = backends,
@@ -261,6 +262,7 @@ static void test_listener_state_round_trip(void **state)
 		0);
 	assert_string_equal(out.id, in.id);
 	assert_true(out.slot == 9 && out.error == -EMFILE && addr_port_equal(&out.proxy, &in.proxy));
+	assert_string_equal(out.refusal, in.refusal);
 	assert_int_equal(out.unclaimed_count, 1);
 	assert_true(addr_port_equal(&out.unclaimed[0].at, &unclaimed.at));
 	assert_int_equal(out.unclaimed[0].error, -EADDRINUSE);
@@ -550,7 +552,7 @@ static const struct sample samples[] = {
 	{IPC_SETTINGS, 0, BYTES(0, 4, 'v', '=', '1', '\n')},
 	{IPC_FILES_GET, 0, BYTES(0, 0, 0, 1)},
 	{IPC_FILE, 1, BYTES(0, 1, 'a', 0, 0, 0, 0)},
-	{IPC_LISTENER_STATE, 0, BYTES(0, 3, 'a', '/', 'b', 0, 0, 0, 7, 0, 0, 0, 0, MAPPED(0, 0, 0, 0), 0x9c, 0x40,
+	{IPC_LISTENER_STATE, 0, BYTES(0, 3, 'a', '/', 'b', 0, 0, 0, 7, 0, 0, 0, 0, MAPPED(0, 0, 0, 0), 0x9c, 0x40, 0, 2, 'n', 'o',
 		0, 0, 0, 1, MAPPED(10, 0, 0, 1), 0, 80, 0xff, 0xff, 0xff, 0x9e,
 		0, 0, 0, 1, MAPPED(10, 0, 0, 2), 0x1f, 0x90, 0, 0, 0, 3)},
 	{IPC_CREDENTIAL_GET, 0, BYTES(0, 2, '/', 'a')},
