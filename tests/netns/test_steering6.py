@@ -3,8 +3,6 @@ import re
 
 import app as app_module
 import families
-import manifests as objects
-import peers
 import pytest
 import rules
 
