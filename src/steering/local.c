@@ -110,6 +110,9 @@ static void on_answer(void *context, int error, const struct addr_set *used)
 	if (error < 0)
 		log_warning("cannot ask for connections: those of removed addresses may end",
 			log_errno("error", -error));
+	else if (backend->passing && used->count > 0)
+		log_v(1, "removed addresses stay while connections use them",
+			log_int("count", (int64_t)used->count));
 	stop_asking(backend);
 	keep(backend, used);
 	ask_later(backend);
