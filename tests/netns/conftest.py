@@ -36,6 +36,7 @@ import lab as lab_module  # noqa: E402
 import manifests as manifests_module  # noqa: E402
 import peers  # noqa: E402
 import udp  # noqa: E402
+import wait  # noqa: E402
 
 
 # How traffic gets to the proxy ports: the suite's one parameter, by name, and the flags for it. A test marked
@@ -57,6 +58,7 @@ BACKENDS_VARIABLE = "PORTALD_BACKENDS"
 LACKING = {
     "proxy ports": {"local": "its listeners are at the Services' own addresses and ports"},
     "tools": {"local": "it runs no program"},
+    "ends at once": {"local": "the relays close listeners and the kernel connections, a moment after a change"},
     "host scope": {"local": "what the node itself sends can't be told from what arrives"},
     "pods' scope": {"local": "there is no rule that could tell pods from other clients"},
     "new ways for old sockets": {"local": "a UDP socket that was connected over IPv6 before its peer's address "
@@ -264,6 +266,24 @@ def backend(request):
 def have(backend):
     """have("tools"): whether the test's back end has what LACKING names."""
     return lambda what: backend not in LACKING[what]
+
+
+@pytest.fixture
+def becomes(have):
+    """becomes(ask, answer): after a change ask() gives that answer: at once, if the back end can."""
+    def given(ask):
+        try:
+            return ask()
+        except OSError as error:
+            return str(error)
+
+    def check(ask, answer):
+        if have("ends at once"):
+            assert ask() == answer
+        else:
+            wait.until(lambda: given(ask) == answer, 10, lambda: f"{answer}, not {given(ask)}")
+
+    return check
 
 
 @pytest.fixture

@@ -125,24 +125,25 @@ def become(app, kind):
         app.spec = {"type": "ClusterIP", "clusterIP": "None"}
 
 
-def check_type(app, kind, came_from):
+def check_type(app, kind, came_from, becomes):
     steered = kind in ("ClusterIP", "NodePort", "LoadBalancer")
     expected = [(app.at(app.family.cluster_ip()), "pod" if steered else "outside"),
                 (app.node_at(), "pod" if kind in ("NodePort", "LoadBalancer") else "refused"),
                 (app.at(app.family.external_ip()), "pod" if kind == "LoadBalancer" else "outside")]
     for at, answer in expected:
         for namespace in (app.lab.client, app.lab.node):
-            assert who(app, namespace, at) == answer, f"{came_from} -> {kind}: from {namespace.name} to {at}"
+            becomes(lambda: (came_from, kind, namespace.name, at, who(app, namespace, at)),
+                    (came_from, kind, namespace.name, at, answer))
 
 
-def test_type_changes_in_every_direction(changing):
+def test_type_changes_in_every_direction(changing, becomes):
     walk = tour(TYPES)
     assert len(set(zip(walk, walk[1:]))) == len(walk) - 1 == len(TYPES) * (len(TYPES) - 1)
     for came_from, kind in zip(["ClusterIP", *walk], walk):
         become(changing, kind)
         if kind != came_from:
             changing.change()
-        check_type(changing, kind, came_from)
+        check_type(changing, kind, came_from, becomes)
 
 
 def changed_port(app):
@@ -289,12 +290,12 @@ def test_a_policy_for_external_traffic_leaves_the_internal_listener_alone(app, s
         connection.close()
 
 
-def test_connections_go_on_while_a_service_loses_and_regains_all_endpoints(changing):
+def test_connections_go_on_while_a_service_loses_and_regains_all_endpoints(changing, becomes):
     app = changing
     connection, _ = peers.hold_open(app.lab.client, app.at())
     app.endpoints = []
     app.change()
-    assert who(app, app.lab.client, app.at()) == "refused"
+    becomes(lambda: who(app, app.lab.client, app.at()), "refused")
     peers.ping(connection)
     app.use(1, 2, 3)
     app.change()

@@ -314,7 +314,7 @@ def test_with_endpoints_that_are_not_ready_clients_are_refused(any_app, serve_an
 
 
 @pytest.mark.every_backend
-def test_the_last_endpoint_that_goes_and_comes_back_takes_effect_at_once(any_app, serve_any, portald):
+def test_the_last_endpoint_that_goes_and_comes_back_takes_effect_at_once(any_app, serve_any, portald, becomes):
     any_app.serve(serve_any)
     any_app.use(1)
     any_app.node_port()
@@ -325,8 +325,8 @@ def test_the_last_endpoint_that_goes_and_comes_back_takes_effect_at_once(any_app
         any_app.endpoints = []
         running.change(any_app.write)
         for namespace in any_app.standpoints():
-            assert any_app.outcome(namespace) == "refused"
-        assert any_app.outcome(any_app.lab.outside, any_app.node_at()) == "refused"
+            becomes(lambda: any_app.outcome(namespace), "refused")
+        becomes(lambda: any_app.outcome(any_app.lab.outside, any_app.node_at()), "refused")
         any_app.use(2)
         running.change(any_app.write)
         for namespace in any_app.standpoints():
@@ -364,7 +364,7 @@ def test_local_policy_without_any_endpoint_refuses(any_app, portald):
 # ---- out of scope ----
 
 @pytest.mark.parametrize("label", ["service-proxy-name", "headless"])
-def test_labels_put_a_service_out_of_scope(app, serve, unsteered, portald, label):
+def test_labels_put_a_service_out_of_scope(app, serve, unsteered, portald, becomes, label):
     app.serve(serve)
     app.node_port()
     app.write()
@@ -373,8 +373,8 @@ def test_labels_put_a_service_out_of_scope(app, serve, unsteered, portald, label
         assert app.names(app.lab.client, count=3) == PODS
         app.labels = {f"service.kubernetes.io/{label}": "another-proxy"}
         running.change(app.write)
-        assert app.fetch(app.lab.client) == "outside"
-        assert app.outcome(app.lab.outside, app.node_at()) == "refused"
+        becomes(lambda: app.fetch(app.lab.client), "outside")
+        becomes(lambda: app.outcome(app.lab.outside, app.node_at()), "refused")
         app.labels = {}
         running.change(app.write)
 

@@ -109,7 +109,7 @@ def test_change_made_while_control_is_dead_takes_effect(lab, echoing, manifests,
     add_service(manifests)
     ping_once(lab)
     os.kill(roles["starter"], signal.SIGCONT)
-    wait.until(lambda: peers.outcome(lab.node, "127.0.0.1:30080") == "refused", 20, "the old Service to go")
+    wait.until(lambda: peers.outcome(lab.node, "127.0.0.1:30080", 0.5) == "refused", 20, "the old Service to go")
     ping_once(lab, "10.96.0.11:80")
 
 
