@@ -41,6 +41,11 @@ void pace_failed(struct pace *pace, int64_t now_ms)
 		pace->next_pause_ms = LONGEST_PAUSE_MS;
 }
 
+void pace_was_kept_waiting(struct pace *pace, int64_t now_ms)
+{
+	pace->resume_ms = now_ms + FIRST_PAUSE_MS;
+}
+
 void pace_succeeded(struct pace *pace)
 {
 	pace->resume_ms = 0;

@@ -24,6 +24,8 @@ void pace_begin(struct pace *pace, int64_t now_ms);
 
 /* It has failed, or succeeded: the pause after a failure doubles from 1 s to 30 s. */
 void pace_failed(struct pace *pace, int64_t now_ms);
+/* It has waited for somebody else in vain: that was a pause already, and only a short one follows. */
+void pace_was_kept_waiting(struct pace *pace, int64_t now_ms);
 void pace_succeeded(struct pace *pace);
 
 #endif

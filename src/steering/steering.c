@@ -216,7 +216,7 @@ static void pass_succeeded(struct steering *steering)
 	refused_found(steering);
 }
 
-static void pass_failed(struct steering *steering, bool retry_at_once)
+static void pass_failed(struct steering *steering, int error, bool retry_at_once)
 {
 	if (!steering->auditing && !steering->waiting)
 		steering->waiting = rules_ref(steering->in_flight);
@@ -225,7 +225,9 @@ static void pass_failed(struct steering *steering, bool retry_at_once)
 	steering->in_flight = NULL;
 	refused_restore(steering);
 	take_in_force(steering, NULL);
-	if (!retry_at_once)
+	if (error == -EBUSY)
+		pace_was_kept_waiting(&steering->pace, clock_now_ms());
+	else if (!retry_at_once)
 		pace_failed(&steering->pace, clock_now_ms());
 }
 
@@ -234,12 +236,13 @@ static void on_done(void *context, int error, const char *detail, bool corrected
 	struct steering *steering = context;
 	bool audited = steering->auditing;
 	/* What was believed may not have been so; somebody may have changed it meanwhile. */
-	bool disbelieved = error < 0 && error != -ETIMEDOUT && !audited && steering->in_force;
+	bool disbelieved =
+		error < 0 && error != -ETIMEDOUT && error != -EBUSY && !audited && steering->in_force;
 
 	if (error == 0)
 		pass_succeeded(steering);
 	else
-		pass_failed(steering, disbelieved);
+		pass_failed(steering, error, disbelieved);
 	steering->auditing = false;
 	schedule(steering);
 	if (audited)

@@ -25,8 +25,10 @@
 #include "steering/lines.h"
 #include "steering/tool.h"
 
-/* How long a legacy tool waits for the lock of another one. */
+/* How long a legacy tool waits for the lock of another one: a pass is tried again, a removal is the last
+ * thing that is done. */
 #define LOCK_WAIT_SECONDS "5"
+#define LOCK_WAIT_SECONDS_AT_THE_END "15"
 
 /* How the tools say that they have waited in vain. */
 #define LOCK_WORDS "xtables lock"
@@ -267,7 +269,8 @@ static void step_save(struct sync *sync, const char *table)
 
 static void give_text(struct sync *sync)
 {
-	const char *const argv[] = {tools_of(sync)->restore, "--noflush", "-w", LOCK_WAIT_SECONDS, NULL};
+	const char *wait = sync->job.rules ? LOCK_WAIT_SECONDS : LOCK_WAIT_SECONDS_AT_THE_END;
+	const char *const argv[] = {tools_of(sync)->restore, "--noflush", "-w", wait, NULL};
 
 	run_tool(sync, argv, sync->text);
 }

@@ -95,14 +95,19 @@ def test_a_tool_that_is_gone_or_hangs_stops_nothing_else(pair, tools, portald):
 
 
 @pytest.mark.slow
-def test_a_lock_held_for_ten_seconds_delays_rules_and_nothing_else(pair, portald):
-    """The legacy tools exclude each other by it; -w waits for half of that."""
+def test_a_lock_held_for_ten_seconds_delays_rules_and_nothing_else(
+        pair, host, binary, manifests, portald, start_portald):
+    """The legacy tools exclude each other by it: a pass waits for half of that, and is tried again; who removes
+    rules, a daemon that ends or `portald cleanup`, waits for longer."""
     first, more = pair(10), pair(11)
     write(*first)
+    left = start_portald(host, manifests.path, "--iptables-variant=legacy")
+    left.kill_all()
     running = portald("--iptables-variant=legacy")
     with open("/run/xtables.lock", "ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         release = time.monotonic() + 10
+        cleaner = host.popen([str(binary), "cleanup"])
         since = len(running.log())
         write(*more)
         running.wait_log("rules not in force: will try again.*lock", since, timeout=20)
@@ -114,6 +119,8 @@ def test_a_lock_held_for_ten_seconds_delays_rules_and_nothing_else(pair, portald
                    "other endpoints")
         time.sleep(max(0, release - time.monotonic()))
     wait.until(lambda: answered(*more), 15, "the rules")
+    assert cleaner.wait(20) == 0
+    left.leaves_rules = False
 
 
 @pytest.mark.parametrize("flags, names, hint", [

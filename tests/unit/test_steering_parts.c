@@ -50,6 +50,11 @@ static void pauses_double_after_failures_until_a_success(void **state)
 	}
 	pace_failed(&pace, 70000);
 	assert_int_equal(pace_delay_ms(&pace, 70000), 30000);
+	/* Who has waited for a lock asks again soon, however often. */
+	for (int tries = 0; tries < 10; tries++) {
+		pace_was_kept_waiting(&pace, 80000);
+		assert_int_equal(pace_delay_ms(&pace, 80000), 1000);
+	}
 	pace_succeeded(&pace);
 	assert_int_equal(pace_delay_ms(&pace, 70000), 0);
 	pace_failed(&pace, 70000);
