@@ -3,7 +3,6 @@ import os
 import signal
 
 import app as app_module
-import peers
 import pytest
 import steered
 import wait
@@ -62,16 +61,3 @@ def test_what_others_do_is_put_right_and_nothing_of_theirs_is_touched(portals, n
     assert running.terminate() == 0
     assert not node.ours() and node.foreign() == foreign
     running.leaves_rules = True  # of others, there are fewer than at the beginning
-
-
-@pytest.mark.parametrize("steering", ["iptables", "nftables"])
-def test_a_route_that_lets_the_host_reach_a_cluster_ip_comes_back_with_the_period(
-        host, serve, manifests, start_portald, steering):
-    """Where there is no other, as on a laptop without a network."""
-    serve(host, "127.0.0.1:8080", peers.identity("laptop"))
-    manifests.web(["127.0.0.1"])
-    start_portald(host, manifests.path, f"--steering={steering}", "--iptables-sync-period=100ms")
-    assert peers.fetch(host, "10.96.0.10:80") == "laptop"
-    host.ip("route flush proto 112")
-    wait.until(lambda: "10.96.0.10" in host.run("ip", "route", "show", "proto", "112"), 15, "the route")
-    assert peers.fetch(host, "10.96.0.10:80") == "laptop"

@@ -635,25 +635,6 @@ static void a_tool_that_takes_nothing_is_no_rules_fault(void **state)
 	assert_refused(fixture, 0, "");
 }
 
-static void a_tool_that_is_gone_is_waited_for(void **state)
-{
-	struct fixture *fixture = *state;
-
-	fake_given(fixture, "");
-	engine_start(fixture);
-	apply_and_wait(fixture, 1, 2);
-	free(shell("mkdir %s/away && mv %s/*[!y] %s/away", fixture->fakes, fixture->fakes, fixture->fakes));
-	apply(fixture, 1, 3);
-	wait_for_syncs(fixture, 1);
-	assert_int_equal(fixture->error, -ENOENT);
-	assert_non_null(strstr(fixture->detail, "No such file or directory"));
-	assert_there(fixture, "12");
-	free(shell("mv %s/away/* %s", fixture->fakes, fixture->fakes));
-	wait_for_syncs(fixture, 1);
-	assert_int_equal(fixture->error, 0);
-	assert_there(fixture, "123");
-}
-
 static void an_audit_that_only_looks_gives_way_to_a_change(void **state)
 {
 	struct fixture *fixture = *state;
@@ -786,7 +767,6 @@ static int run_all(void)
 		ALL(a_rule_that_is_refused_is_quoted_and_the_rest_comes_into_force),
 		ALL(a_rule_that_is_refused_without_a_word_is_found),
 		ALL(a_tool_that_takes_nothing_is_no_rules_fault),
-		ALL(a_tool_that_is_gone_is_waited_for),
 		ALL(an_audit_that_only_looks_gives_way_to_a_change),
 		ALL(a_hanging_tool_is_killed_and_the_loop_goes_on),
 		ALL(freeing_the_engine_kills_a_tool_in_flight),
