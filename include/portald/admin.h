@@ -56,6 +56,7 @@ typedef void (*admin_listener_fn)(void *context, const struct admin_listener *li
 
 struct admin_options {
 	struct admin_at health, metrics;
+	bool held;              /* nothing is opened before admin_serve(), no health check either */
 	bool bind_hard_fail;    /* else an address that can't be had is tried again */
 	int64_t sync_period_ms; /* the health checks fail when rules are behind by two of these */
 	size_t max_series;      /* of metrics by Service: beyond, detail is left out */

@@ -48,6 +48,11 @@ int listen_open(struct listen_socket *out, enum proto proto, const struct addr *
 int listen_bind(struct listen_socket *out, enum proto proto, const struct addr_port *at, unsigned flags,
 	size_t relay_count);
 
+/* Makes a listener of sockets that another process has opened by these functions: takes them over if they are
+ * of that protocol. fds are as in the struct. Returns 0, or a negative errno with nothing taken. */
+int listen_adopt(
+	struct listen_socket *out, enum proto proto, unsigned flags, const int *fds, size_t relay_count);
+
 /* Leaves the socket of a listener that was opened for one relay to that one of relay_count. */
 void listen_leave_to(struct listen_socket *socket, size_t relay, size_t relay_count);
 
@@ -79,6 +84,14 @@ void listen_claims_begin(struct listen_claims *claims);
  * are to be claimed first, since they cover the former. Returns 0, also if it is held already; -EADDRINUSE
  * if another process has it; another negative errno. */
 int listen_claims_hold(struct listen_claims *claims, enum proto proto, const struct addr_port *at);
+
+/* Holds a socket by which another process has held a port of that protocol: it is to be wanted as in a round
+ * before. Takes fd. Returns 0 or a negative errno (fd is closed). */
+int listen_claims_adopt(struct listen_claims *claims, enum proto proto, int fd);
+
+/* Calls visit for everything that is held. */
+void listen_claims_each(const struct listen_claims *claims,
+	void (*visit)(void *context, enum proto proto, int fd), void *context);
 
 /* Gives up what was not held again since listen_claims_begin(). */
 void listen_claims_end(struct listen_claims *claims);

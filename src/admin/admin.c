@@ -14,8 +14,11 @@
 void admin_open_missing(struct admin *admin)
 {
 	struct timeval later = {.tv_sec = RETRY_S};
-	bool missing = checks_open(admin);
+	bool missing;
 
+	if (admin->options.held)
+		return;
+	missing = checks_open(admin);
 	missing |= faces_open(admin);
 	if (missing)
 		event_add(admin->retry, &later);

@@ -121,6 +121,7 @@ int admin_serve(struct admin *admin)
 	const struct admin_options *options = &admin->options;
 	int rc = 0;
 
+	admin->options.held = false;
 	if (options->health.on)
 		face_add(admin, "health", &options->health.at)->set_paths = set_health_paths;
 	if (options->metrics.on)

@@ -191,6 +191,34 @@ int listen_claims_hold(struct listen_claims *claims, enum proto proto, const str
 	return is_covered(claims, &key) ? 0 : open_new(claims, &key);
 }
 
+int listen_claims_adopt(struct listen_claims *claims, enum proto proto, int fd)
+{
+	struct sockaddr_storage sa;
+	socklen_t length = sizeof(sa);
+	struct claim *claim;
+	struct addr_port at;
+	int rc = getsockname(fd, (struct sockaddr *)&sa, &length) < 0 ? -errno : 0;
+
+	if (rc == 0)
+		rc = addr_from_sockaddr(&at, (struct sockaddr *)&sa);
+	if (rc < 0) {
+		close(fd);
+		return rc;
+	}
+	claim = mem_calloc(1, sizeof(*claim));
+	claim->key = make_key(proto, &at.addr, at.port);
+	claim->fd = fd;
+	HASH_ADD(hh, claims->held, key, sizeof(claim->key), claim);
+	return 0;
+}
+
+void listen_claims_each(const struct listen_claims *claims,
+	void (*visit)(void *context, enum proto proto, int fd), void *context)
+{
+	for (const struct claim *claim = claims->held; claim; claim = claim->hh.next)
+		visit(context, claim->key.proto, claim->fd);
+}
+
 void listen_claims_end(struct listen_claims *claims)
 {
 	struct claim *claim, *next;

@@ -265,6 +265,37 @@ int listen_bind(struct listen_socket *out, enum proto proto, const struct addr_p
 	return open_all(out, proto, at, flags | LISTEN_DIRECT, flags & LISTEN_DROP ? 1 : relay_count);
 }
 
+static bool is_of(int fd, enum proto proto)
+{
+	int type = 0;
+	socklen_t length = sizeof(type);
+
+	return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) == 0 &&
+	       type == (proto == PROTO_UDP ? SOCK_DGRAM : SOCK_STREAM);
+}
+
+int listen_adopt(
+	struct listen_socket *out, enum proto proto, unsigned flags, const int *fds, size_t relay_count)
+{
+	struct sockaddr_storage sa;
+	socklen_t length = sizeof(sa);
+	int first = -1;
+
+	if (relay_count == 0 || relay_count > LISTEN_MAX_RELAYS)
+		return -EINVAL;
+	*out = (struct listen_socket){.flags = flags, .relay_count = relay_count};
+	for (size_t i = 0; i < relay_count; i++) {
+		out->fds[i] = fds[i];
+		if (fds[i] >= 0 && !is_of(fds[i], proto))
+			return -EINVAL;
+		if (first < 0)
+			first = fds[i];
+	}
+	if (getsockname(first, (struct sockaddr *)&sa, &length) < 0)
+		return -errno;
+	return addr_from_sockaddr(&out->at, (struct sockaddr *)&sa);
+}
+
 void listen_leave_to(struct listen_socket *socket, size_t relay, size_t relay_count)
 {
 	int fd = socket->fds[0];

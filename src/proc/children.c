@@ -40,6 +40,7 @@ struct child {
 	uint32_t starts;
 	bool running;
 	bool renewed; /* its end is wanted, and says nothing about it */
+	bool last;    /* is not started again */
 };
 
 struct children {
@@ -143,6 +144,10 @@ static void child_exited(struct child *child, int status)
 
 	child->running = false;
 	link_close(&child->link);
+	if (child->last) {
+		children->handlers->gone(children->context, child->role, child->index, status);
+		return;
+	}
 	if (child->renewed) {
 		child->renewed = false;
 		child->well_ms = clock_now_ms();
@@ -274,6 +279,81 @@ void children_take_settings(struct children *children, const struct settings *fi
 		link_close(&control->link);
 	}
 }
+
+/* ---- the end of a supervisor that is succeeded ---- */
+
+int children_succeed(struct children *children, int channel_fd, int life_fd)
+{
+	int rc;
+
+	if (!link_is_up(&children->starter))
+		return -EPIPE;
+	rc = ipc_send_succeed(children->starter.channel, channel_fd, life_fd);
+	link_sent(&children->starter, rc);
+	return rc;
+}
+
+void children_pause_control(struct children *children, bool paused)
+{
+	link_pause(&children->control.link, paused);
+}
+
+void children_end_control(struct children *children)
+{
+	children->control.last = true;
+	event_del(children->control.restart);
+	link_close(&children->control.link);
+}
+
+void children_resume_control(struct children *children)
+{
+	struct child *control = &children->control;
+
+	if (!control->last)
+		return;
+	control->last = false;
+	/* One that has not ended yet is started again when it has. */
+	control->renewed = control->running;
+	if (!control->running)
+		event_active(control->restart, EV_TIMEOUT, 0);
+}
+
+void children_drain(struct children *children)
+{
+	for (uint32_t i = 0; i < children->relay_count; i++) {
+		struct link *link = &children->relays[i].link;
+
+		children->relays[i].last = true;
+		event_del(children->relays[i].restart);
+		if (link_is_up(link))
+			link_sent(link, ipc_send_relay_drain(link->channel));
+	}
+}
+
+bool children_control_runs(const struct children *children)
+{
+	return children->control.running;
+}
+
+uint32_t children_relays_running(const struct children *children)
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < children->relay_count; i++)
+		count += children->relays[i].running;
+	return count;
+}
+
+bool children_relays_are_up(const struct children *children)
+{
+	for (uint32_t i = 0; i < children->relay_count; i++) {
+		if (!children->relays[i].running || atomic_load(&stats_relay(children->stats, i)->pid) == 0)
+			return false;
+	}
+	return true;
+}
+
+/* ---- how they are ---- */
 
 static bool child_is_well(const struct child *child, int64_t now_ms)
 {

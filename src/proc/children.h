@@ -40,6 +40,27 @@ void children_start(struct children *children);
  * once. */
 void children_take_settings(struct children *children, const struct settings *file);
 
+/* Asks the starter for a starter that succeeds it, and gets the descriptors. Returns 0 or a negative errno.
+ */
+int children_succeed(struct children *children, int channel_fd, int life_fd);
+
+/* What control sends waits meanwhile. A control process that is started then is not paused. */
+void children_pause_control(struct children *children, bool paused);
+
+/* Control is to end at once, and is not started again; gone() tells of it. Or it is, after all. */
+void children_end_control(struct children *children);
+void children_resume_control(struct children *children);
+
+/* Relays are to end with their last connection, and are not started again; gone() tells of each. */
+void children_drain(struct children *children);
+
+/* For who waits for that. */
+bool children_control_runs(const struct children *children);
+uint32_t children_relays_running(const struct children *children);
+
+/* Every relay has begun its work. */
+bool children_relays_are_up(const struct children *children);
+
 /* Whether every child works: has run for a while without a break at some time in the last minute. One that
  * was killed and is started again counts as well; one that cannot be kept running does not, nor a relay that
  * hangs. For notify_new(). */

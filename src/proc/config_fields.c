@@ -96,6 +96,7 @@ static const struct config_field portald_fields[] = {
 	{"strict", CONFIG_BOOL, "strict", "false", LIVE, NULL},
 	{"udpFirstTimeout", CONFIG_DURATION, "udp-first-timeout", "10s", LIVE | ZERO, NULL},
 	{"udpMaxFlows", CONFIG_INT, "udp-max-flows", "8192", ZERO, NULL},
+	{"upgradeDrain", CONFIG_DURATION, "upgrade-drain", NULL, LIVE, NULL},
 	{"user", CONFIG_TEXT, "user", NULL, 0, NULL},
 	{"zone", CONFIG_TEXT, "zone", NULL, LIVE, NULL},
 	{.path = NULL},

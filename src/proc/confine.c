@@ -191,6 +191,11 @@ int confine_supervisor(void)
 	return keep_capabilities(keep, COUNT(keep));
 }
 
+int confine_drained(void)
+{
+	return keep_capabilities(NULL, 0);
+}
+
 int confine_starter(void)
 {
 	static const unsigned keep[] = {CAP_SETUID, CAP_SETGID, CAP_SETPCAP, CAP_DAC_READ_SEARCH, CAP_KILL};

@@ -28,6 +28,9 @@ int confine_child(const struct confine_user *user);
  * be loaded before where only the legacy tools are used. Returns 0 or a negative errno. */
 int confine_supervisor(void);
 
+/* Supervisor that has been succeeded: no capability is left. Returns 0 or a negative errno. */
+int confine_drained(void);
+
 /* Starter: CAP_SETUID, CAP_SETGID and CAP_SETPCAP for confine_child() in what it starts,
  * CAP_DAC_READ_SEARCH to open manifest files wherever they are, CAP_KILL to end its children, which have
  * another uid. No new privileges by exec. Returns 0 or a negative errno. */

@@ -32,6 +32,7 @@ struct control {
 	struct plan_book *book;
 	/* Since the last sync: Services, and those whose endpoints did. */
 	size_t services_changed, endpoints_changed;
+	bool waits;      /* as in setup, until then */
 	bool whole_sent; /* the supervisor knows the plan, and nothing else */
 	bool syncing;    /* SYNC_BEGIN of `sync` has been sent, SYNC_END not */
 	struct ipc_sync sync;
@@ -247,6 +248,10 @@ static int on_frame(void *context, struct ipc_frame *frame)
 		return report_take_state(control->report, frame);
 	if (frame->type != IPC_SYNC_DONE || ipc_decode_sync_done(frame, &done) < 0)
 		return -EPROTO;
+	if (control->waits) {
+		control->waits = false;
+		report_serve(control->report);
+	}
 	/* Of an older plan, success says nothing: a newer one is on its way. */
 	if (done.error < 0 || done.generation == control->sync.generation)
 		admin_sync_done(control->admin, done.error);
@@ -297,7 +302,8 @@ static int control_open(struct control *control)
 	report.stats = control->stats;
 	report.base = control->base;
 	control->report = report_new(&report);
-	if (!control->report)
+	control->waits = setup->waits;
+	if (!control->waits && report_serve(control->report) < 0)
 		return -EADDRNOTAVAIL;
 	control->admin = report_admin(control->report);
 	feed.base = control->base;

@@ -21,6 +21,7 @@ struct control_setup {
 	int status_fd;  /* the status socket; -1: none */
 	int inotify_fd; /* tells of changes; -1: poll */
 	bool first;     /* not a restart: --strict applies */
+	bool waits;     /* another control process serves yet: admin begins with the first SYNC_DONE */
 };
 
 /* Runs until the supervisor closes the channel. Takes the descriptors. Returns the exit code. */

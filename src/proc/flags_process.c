@@ -15,6 +15,11 @@ static const char *set_relays(struct options *options, const char *value)
 	return NULL;
 }
 
+static const char *set_upgrade_drain(struct options *options, const char *value)
+{
+	return flag_duration(&options->upgrade_drain_ms, value);
+}
+
 static const char *set_user(struct options *options, const char *value)
 {
 	if (!*value)
@@ -95,6 +100,8 @@ static const char *set_version(struct options *options, const char *value)
 
 static const struct flag process_flags[] = {
 	{"relays", 0, "N", set_relays, "the number of relay processes (one per CPU)"},
+	{"upgrade-drain", 0, "DURATION", set_upgrade_drain,
+		"after an upgrade, reset connections of before that are open for longer (never)"},
 	{"user", 0, "NAME", set_user,
 		"whom control and relays run as when started by root (portald, or else nobody)"},
 	{"foreground", 0, NULL, set_foreground, "stay in the foreground; there is no other way (true)"},

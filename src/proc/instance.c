@@ -82,3 +82,10 @@ int instance_claim(const struct options *options, int *fd)
 	log_warning("cannot keep a second daemon away", log_errno("error", -rc));
 	return 0;
 }
+
+void instance_adopt(int fd)
+{
+	/* Who connects is told the process that has listened last. */
+	if (fd >= 0)
+		listen(fd, SOMAXCONN);
+}

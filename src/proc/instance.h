@@ -9,6 +9,9 @@
  * -EADDRINUSE if another daemon has it (logged). */
 int instance_claim(const struct options *options, int *fd);
 
+/* The claim fd (-1: none), made by another process, is this one's from now on. */
+void instance_adopt(int fd);
+
 /* True if a daemon steers traffic in this network namespace (logged with its process number). */
 bool instance_is_running(void);
 

@@ -22,7 +22,7 @@ static void link_read(evutil_socket_t fd, short what, void *context)
 
 	(void)fd;
 	(void)what;
-	for (int i = 0; i < FRAMES_PER_TURN && link_is_up(link); i++) {
+	for (int i = 0; i < FRAMES_PER_TURN && link_is_up(link) && !link->paused; i++) {
 		struct ipc_frame frame;
 		int rc = ipc_receive(link->channel, &frame);
 
@@ -36,7 +36,7 @@ static void link_read(evutil_socket_t fd, short what, void *context)
 		}
 	}
 	/* The channel may hold whole frames that it has read already: the socket won't announce them. */
-	if (link_is_up(link))
+	if (link_is_up(link) && !link->paused)
 		event_active(link->readable, EV_READ, 0);
 }
 
@@ -67,6 +67,20 @@ void link_open(struct link *link, struct event_base *base, int fd, const struct 
 		log_error("out of memory");
 		abort();
 	}
+}
+
+void link_pause(struct link *link, bool paused)
+{
+	if (!link_is_up(link))
+		return;
+	link->paused = paused;
+	if (paused) {
+		event_del(link->readable);
+		return;
+	}
+	event_add(link->readable, NULL);
+	/* There may be frames that were read already. */
+	event_active(link->readable, EV_READ, 0);
 }
 
 void link_close(struct link *link)

@@ -21,6 +21,7 @@ struct link {
 	struct event *readable, *writable;
 	const struct link_handlers *handlers;
 	void *context;
+	bool paused;
 };
 
 /* Takes fd. handlers must outlive the link. */
@@ -29,6 +30,9 @@ void link_open(struct link *link, struct event_base *base, int fd, const struct 
 
 /* Closes without calling down(). A link that is down stays down. */
 void link_close(struct link *link);
+
+/* Reads nothing while paused; the end of the peer is not noticed either. */
+void link_pause(struct link *link, bool paused);
 
 static inline bool link_is_up(const struct link *link)
 {

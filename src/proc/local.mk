@@ -41,6 +41,8 @@ src_proc_libproc_a_SOURCES = \
 	src/proc/help.c \
 	src/proc/host.c \
 	src/proc/host.h \
+	src/proc/inherit.c \
+	src/proc/inherit.h \
 	src/proc/instance.c \
 	src/proc/instance.h \
 	src/proc/interfaces.c \
@@ -62,6 +64,8 @@ src_proc_libproc_a_SOURCES = \
 	src/proc/ports.c \
 	src/proc/ports.h \
 	src/proc/proc.c \
+	src/proc/program.c \
+	src/proc/program.h \
 	src/proc/records.c \
 	src/proc/records.h \
 	src/proc/report.c \
@@ -77,6 +81,8 @@ src_proc_libproc_a_SOURCES = \
 	src/proc/staged.c \
 	src/proc/staged.h \
 	src/proc/starter.c \
+	src/proc/starter_core.h \
+	src/proc/starter_files.c \
 	src/proc/starter.h \
 	src/proc/status.c \
 	src/proc/status.h \
@@ -84,13 +90,17 @@ src_proc_libproc_a_SOURCES = \
 	src/proc/status_json.c \
 	src/proc/status_socket.c \
 	src/proc/status_table.c \
+	src/proc/succeed.c \
 	src/proc/supervisor.c \
+	src/proc/supervisor_core.h \
+	src/proc/supervisor_life.c \
 	src/proc/supervisor.h \
 	src/proc/table.c \
 	src/proc/table.h \
 	src/proc/tell.c \
 	src/proc/tell.h \
 	src/proc/title.c \
+	src/proc/upgrade.c \
 	src/proc/title.h \
 	src/proc/value.c \
 	src/proc/value.h \

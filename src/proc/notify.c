@@ -87,6 +87,24 @@ int notify_target_take(struct notify_target *target)
 	return rc;
 }
 
+void notify_target_give(const struct notify_target *target)
+{
+	size_t length = target->socket_bytes - offsetof(struct sockaddr_un, sun_path);
+	char name[sizeof(target->socket.sun_path) + 1], period[24];
+
+	if (target->socket_bytes == 0)
+		return;
+	memcpy(name, target->socket.sun_path, length);
+	name[length] = '\0';
+	if (name[0] == '\0')
+		name[0] = '@';
+	setenv("NOTIFY_SOCKET", name, 1);
+	if (target->watchdog_us == 0)
+		return;
+	snprintf(period, sizeof(period), "%llu", (unsigned long long)target->watchdog_us);
+	setenv("WATCHDOG_USEC", period, 1);
+}
+
 /* ---- messages ---- */
 
 static int send_text(const struct notify *notify, const char *text)
@@ -197,6 +215,22 @@ void notify_ready(struct notify *notify, const char *status)
 {
 	notify->ready = !notify->stopping;
 	notify_status(notify, status);
+}
+
+void notify_main_pid(struct notify *notify, pid_t pid)
+{
+	char text[32];
+	int rc = 0;
+
+	snprintf(text, sizeof(text), "MAINPID=%d\n", (int)pid);
+	if (notify->target.socket_bytes > 0)
+		rc = send_text(notify, text);
+	if (rc < 0)
+		log_error("cannot tell the service manager of the new main process", log_errno("error", -rc));
+	notify->target.socket_bytes = 0;
+	event_del(notify->retry);
+	if (notify->watchdog)
+		event_del(notify->watchdog);
 }
 
 void notify_stopping(struct notify *notify)

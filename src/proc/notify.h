@@ -24,6 +24,9 @@ struct notify_target {
  * makes no sense; *target is empty then. */
 int notify_target_take(struct notify_target *target);
 
+/* Puts the target back into the environment, for a program that is executed next. */
+void notify_target_give(const struct notify_target *target);
+
 /* is_well() is asked whenever a sign of life is due; while it says no, none is sent. target is copied; the
  * socket may be made later, and anew. Never NULL; says nothing to an empty target. Freed with notify_free().
  */
@@ -36,6 +39,9 @@ void notify_ready(struct notify *notify, const char *status);
 
 /* How it is, whether up or not. */
 void notify_status(struct notify *notify, const char *status);
+
+/* The service is another process from now on, which tells how it is; this one says nothing more. */
+void notify_main_pid(struct notify *notify, pid_t pid);
 
 /* It is about to end. Nothing is sent after this. */
 void notify_stopping(struct notify *notify);

@@ -112,7 +112,8 @@ struct options {
 
 	/* flags_process.c */
 	uint32_t relay_count;
-	const char *user; /* NULL: the default one */
+	uint32_t upgrade_drain_ms; /* 0: no limit */
+	const char *user;          /* NULL: the default one */
 	enum log_format log_format;
 	int verbosity;
 	enum plan_output output;

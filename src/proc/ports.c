@@ -94,6 +94,11 @@ void ports_settle(struct ports *ports)
 	listen_claims_end(ports->claims);
 }
 
+struct listen_claims *ports_claims(struct ports *ports)
+{
+	return ports->claims;
+}
+
 size_t ports_failed(const struct ports *ports)
 {
 	return ports->failed;

@@ -29,6 +29,9 @@ bool ports_update(struct ports *ports);
 /* The rules are in force: gives up what nobody needs any more. */
 void ports_settle(struct ports *ports);
 
+/* What is claimed, to be handed on or added to. */
+struct listen_claims *ports_claims(struct ports *ports);
+
 /* How many portals can't have their port. */
 size_t ports_failed(const struct ports *ports);
 

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +18,7 @@
 #include <unistd.h>
 
 #include "config.h"
+#include "portald/ipc.h"
 #include "portald/log.h"
 #include "portald/stats.h"
 #include "proc/config_load.h"
@@ -26,11 +28,17 @@
 #include "proc/namespace.h"
 #include "proc/notify.h"
 #include "proc/options.h"
+#include "proc/program.h"
 #include "proc/show.h"
 #include "proc/starter.h"
 #include "proc/status.h"
 #include "proc/supervisor.h"
 #include "proc/title.h"
+
+/* How long a new starter may take to read the configuration. */
+#define STARTER_TIMEOUT_MS 40000
+/* How long a starter that is no child may take to end. */
+#define LIFE_TIMEOUT_MS 5000
 
 /* For one run of a firewall tool in `portald cleanup`. */
 #define CLEANUP_TIMEOUT_MS 20000
@@ -68,6 +76,9 @@ static int open_manifests(const struct options *options, struct starter_setup *s
 		const char *path = options->manifests[i];
 
 		if (strcmp(path, "-") == 0) {
+			/* The process before has read it. */
+			if (setup->stdin_fd >= 0)
+				continue;
 			setup->stdin_fd = spool_stdin();
 			if (setup->stdin_fd >= 0)
 				continue;
@@ -151,25 +162,21 @@ static int prepare_supervisor(const struct options *options, struct supervisor_s
 	return rc;
 }
 
-static int become_supervisor(const struct options *options, const struct title *title,
-	const struct notify_target *notify, int starter_fd)
+static int become_supervisor(struct supervisor_setup *setup)
 {
-	struct supervisor_setup setup = {
-		.options = options,
-		.starter_fd = starter_fd,
-		.stats_fd = -1,
-		.notify = notify,
-	};
+	bool in_charge = false;
 	int exit_code = 1;
 
-	title_set(title, "supervisor");
+	title_set(setup->title, "supervisor");
 	signal(SIGPIPE, SIG_IGN);
-	if (prepare_supervisor(options, &setup) == 0)
-		exit_code = supervisor_run(&setup);
+	if (prepare_supervisor(setup->options, setup) == 0)
+		exit_code = supervisor_run(setup, &in_charge);
 	else
-		close(starter_fd);
-	if (setup.stats_fd >= 0)
-		close(setup.stats_fd);
+		close(setup->starter_fd);
+	if (setup->stats_fd >= 0)
+		close(setup->stats_fd);
+	if (in_charge)
+		status_socket_remove(setup->options, setup->status_fd);
 	return exit_code;
 }
 
@@ -192,25 +199,61 @@ static int find_user(const struct options *options, struct confine_user *user)
 	return rc;
 }
 
-static int proc_daemon(const struct options *options, const struct title *title, struct config_stamp config)
+/* What main found out. */
+struct start {
+	struct title title;
+	struct program program;
+	struct successor successor;
+	struct config_stamp config;
+	struct notify_target notify;
+	bool notify_failed; /* what the environment says makes no sense */
+};
+
+static struct starter_setup starter_setup_of(const struct options *options, const struct start *start)
 {
-	struct starter_setup setup = {
+	return (struct starter_setup){
 		.options = options,
-		.title = title,
+		.title = &start->title,
 		.access_log = {.read_fd = -1, .write_fd = -1},
 		.inotify_fd = -1,
 		.status_fd = -1,
-		.config = config,
+		.config = start->config,
 		.stdin_fd = -1,
+		.program = &start->program,
+		.life_fd = -1,
 	};
-	struct notify_target notify;
-	pid_t starter = -1;
-	int starter_fd, instance_fd = -1, exit_code;
+}
 
-	log_init("supervisor", options->log_format, options->verbosity);
-	if (notify_target_take(&notify) < 0)
+static struct supervisor_setup supervisor_setup_of(const struct options *options, const struct start *start)
+{
+	return (struct supervisor_setup){
+		.options = options,
+		.stats_fd = -1,
+		.notify = &start->notify,
+		.title = &start->title,
+		.program = &start->program,
+		.successor = &start->successor,
+		.instance_fd = -1,
+		.status_fd = -1,
+	};
+}
+
+static void check_notify_target(const struct start *start)
+{
+	if (start->notify_failed)
 		log_warning(
 			"NOTIFY_SOCKET or WATCHDOG_USEC makes no sense: the service manager is told nothing");
+}
+
+static int proc_daemon(const struct options *options, const struct start *start)
+{
+	struct starter_setup setup = starter_setup_of(options, start);
+	struct supervisor_setup supervisor;
+	pid_t starter = -1;
+	int instance_fd = -1, exit_code;
+
+	log_init("supervisor", options->log_format, options->verbosity);
+	check_notify_target(start);
 	if (check_privilege(options) < 0 || find_user(options, &setup.user) < 0)
 		return 1;
 	if (!options->init_only && instance_claim(options, &instance_fd) < 0)
@@ -223,18 +266,65 @@ static int proc_daemon(const struct options *options, const struct title *title,
 		status_socket_open(options, &setup.status_fd) < 0)
 		return 1;
 	raise_descriptor_limit();
-	starter_fd = fork_starter(&setup, instance_fd, &starter);
+	supervisor = supervisor_setup_of(options, start);
+	supervisor.instance_fd = instance_fd;
+	supervisor.status_fd = setup.status_fd;
+	supervisor.starter_fd = fork_starter(&setup, instance_fd, &starter);
 	close_starter_files(&setup);
-	if (starter_fd < 0) {
-		log_error("cannot fork", log_errno("error", -starter_fd));
+	if (supervisor.starter_fd < 0) {
+		log_error("cannot fork", log_errno("error", -supervisor.starter_fd));
 		return 1;
 	}
-	exit_code = become_supervisor(options, title, &notify, starter_fd);
+	exit_code = become_supervisor(&supervisor);
 	/* The closed channel ends the starter, after its children. */
 	while (waitpid(starter, NULL, 0) < 0 && errno == EINTR)
 		;
-	status_socket_remove(options, setup.status_fd);
 	return exit_code;
+}
+
+/* ---- the program, executed anew ---- */
+
+/* What the host has for the daemon was made by the process before, which still serves. */
+static int succeed_as_supervisor(const struct options *options, const struct start *start)
+{
+	const struct successor *successor = &start->successor;
+	struct supervisor_setup setup;
+	struct pollfd life = {.fd = successor->life_fd};
+	int exit_code;
+
+	check_notify_target(start);
+	/* A ^C reaches this process and the keeper, which passes it on: the second is to do nothing, while
+	 * the first is obeyed. */
+	signal(SIGINT, SIG_IGN);
+	signal(SIGTERM, SIG_IGN);
+	if (check_privilege(options) < 0)
+		return 1;
+	config_log_ignored(options);
+	raise_descriptor_limit();
+	setup = supervisor_setup_of(options, start);
+	setup.starter_fd = successor->starter_fd;
+	setup.instance_fd = successor->instance_fd;
+	setup.status_fd = successor->status_fd;
+	exit_code = become_supervisor(&setup);
+	/* The starter is no child of this process. Its end of the pipe closes when all of its children have
+	 * ended. */
+	poll(&life, 1, LIFE_TIMEOUT_MS);
+	return exit_code;
+}
+
+static int succeed_as_starter(const struct options *options, const struct start *start)
+{
+	const struct successor *successor = &start->successor;
+	struct starter_setup setup = starter_setup_of(options, start);
+
+	setup.succeeds = true;
+	setup.status_fd = successor->status_fd;
+	setup.stdin_fd = successor->stdin_fd;
+	setup.life_fd = successor->life_fd;
+	if (find_user(options, &setup.user) < 0 || open_manifests(options, &setup) < 0 ||
+		access_log_open(&setup.access_log, options) < 0)
+		return 1;
+	return starter_run(&setup, successor->starter_fd);
 }
 
 static int proc_cleanup(const struct options *options)
@@ -252,7 +342,7 @@ static int proc_write_config(const struct options *options)
 	return config_write(options) < 0 ? 1 : 0;
 }
 
-static int run_command(const struct options *options, const struct title *title, struct config_stamp config)
+static int run_command(const struct options *options, const struct start *start)
 {
 	if (options->command <= OPTIONS_PLAN && options->write_config_to)
 		return proc_write_config(options);
@@ -272,20 +362,60 @@ static int run_command(const struct options *options, const struct title *title,
 	case OPTIONS_CLEANUP:
 		return proc_cleanup(options);
 	default:
-		return proc_daemon(options, title, config);
+		break;
+	}
+	switch (start->successor.role) {
+	case SUCCESSOR_SUPERVISOR:
+		return succeed_as_supervisor(options, start);
+	case SUCCESSOR_STARTER:
+		return succeed_as_starter(options, start);
+	default:
+		return proc_daemon(options, start);
 	}
 }
 
-/* Takes in what the configuration file says, for the commands that it is for. Returns 0 or an exit code. */
-static int read_config(struct options *options)
+/* The new starter says what the file says: it has the right to read it, and to leave that to somebody without
+ * rights. It says so without a file too, so that it is known to be there. Returns 0 or a negative errno. */
+static int ask_starter(int fd, struct settings *file)
 {
-	struct settings file;
+	struct ipc_channel *channel;
+	struct ipc_storage storage;
+	struct ipc_frame frame;
+	const char *text;
+	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0), rc;
+
+	if (copy < 0)
+		return -errno;
+	channel = ipc_channel_new(copy);
+	rc = ipc_receive_wait(channel, &frame, STARTER_TIMEOUT_MS);
+	if (rc > 0)
+		rc = ipc_decode_settings(&frame, &text, &storage);
+	if (rc == 0) {
+		rc = settings_from_text(file, text);
+		ipc_storage_free(&storage);
+	}
+	ipc_channel_free(channel);
+	if (rc < 0)
+		log_error("there is no new starter", log_errno("error", -rc));
+	return rc;
+}
+
+/* Takes in what the configuration file says, for the commands that it is for. Returns 0 or an exit code. */
+static int read_config(struct options *options, const struct successor *successor)
+{
+	struct settings file = {.count = 0};
 	struct options whole;
 	int rc;
 
-	if (!options->config_path || options->command > OPTIONS_PLAN)
+	if (options->command > OPTIONS_PLAN)
 		return 0;
-	if (config_load(options, &file) < 0)
+	if (successor->role == SUCCESSOR_SUPERVISOR && ask_starter(successor->starter_fd, &file) < 0)
+		return 1;
+	if (!options->config_path) {
+		settings_fini(&file);
+		return 0;
+	}
+	if (successor->role != SUCCESSOR_SUPERVISOR && config_load(options, &file) < 0)
 		return 1;
 	rc = options_configure(&whole, options, &file, stderr);
 	settings_fini(&file);
@@ -296,22 +426,42 @@ static int read_config(struct options *options)
 	return 0;
 }
 
-int proc_main(int argc, char **argv)
+/* Returns the exit code. */
+static int parse_and_run(struct start *start, int argc, char **argv)
 {
-	struct config_stamp config;
 	struct options options;
-	struct title title;
 	int exit_code;
 
-	if (title_init(&title, argc, argv) < 0)
-		return 1;
+	start->notify_failed = notify_target_take(&start->notify) < 0;
+	if (successor_take(&start->successor) < 0) {
+		fputs("portald: PORTALD_SUCCESSOR is for portald itself\n", stderr);
+		return 2;
+	}
 	if (options_parse(&options, argc, argv, stderr) < 0)
 		return 2;
+	if (start->successor.role != SUCCESSOR_NONE)
+		log_init(start->successor.role == SUCCESSOR_STARTER ? "starter" : "supervisor",
+			options.log_format, options.verbosity);
 	/* Before the file is read: what is written later is noticed. */
-	config = config_stamp_of(options.config_path);
-	exit_code = read_config(&options);
+	start->config = config_stamp_of(options.config_path);
+	exit_code = read_config(&options, &start->successor);
 	if (exit_code == 0)
-		exit_code = run_command(&options, &title, config);
+		exit_code = run_command(&options, start);
 	options_fini(&options);
+	return exit_code;
+}
+
+int proc_main(int argc, char **argv)
+{
+	struct start start;
+	int exit_code = 1;
+
+	if (title_init(&start.title, argc, argv) < 0)
+		return 1;
+	if (program_init(&start.program, argv) == 0) {
+		exit_code = parse_and_run(&start, argc, argv);
+		program_fini(&start.program);
+	}
+	title_fini(&start.title);
 	return exit_code;
 }

@@ -243,6 +243,7 @@ static struct admin *admin_open(struct report *report)
 	struct admin_options admin = {
 		.health = options_health_at(options),
 		.metrics = options_metrics_at(options),
+		.held = true,
 		.bind_hard_fail = options->bind_hard_fail,
 		.sync_period_ms = options->sync_period_ms,
 		.max_series = options->max_series,
@@ -265,13 +266,16 @@ struct report *report_new(const struct report_setup *setup)
 
 	report->setup = *setup;
 	report->admin = admin_open(report);
-	if (setup->status_fd >= 0 &&
-		admin_serve_socket(report->admin, setup->status_fd, status_answer, report) < 0)
+	return report;
+}
+
+int report_serve(struct report *report)
+{
+	int fd = report->setup.status_fd;
+
+	if (fd >= 0 && admin_serve_socket(report->admin, fd, status_answer, report) < 0)
 		log_error("cannot serve the status socket");
-	if (admin_serve(report->admin) == 0)
-		return report;
-	report_free(report);
-	return NULL;
+	return admin_serve(report->admin);
 }
 
 void report_free(struct report *report)

@@ -25,9 +25,12 @@ struct report_setup {
 	void *context;
 };
 
-/* Opens what the options say. Returns NULL if an address can't be had and --bind-address-hard-fail was given
- * (logged). */
+/* Nothing is open yet. Never NULL. */
 struct report *report_new(const struct report_setup *setup);
+
+/* Opens what the options say. Returns 0, or a negative errno if an address can't be had and
+ * --bind-address-hard-fail was given (logged). Called once. */
+int report_serve(struct report *report);
 void report_free(struct report *report); /* NULL is fine */
 
 /* For counting, and for health. */

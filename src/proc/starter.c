@@ -6,16 +6,11 @@
  * It exists because of `portald run`: there the supervisor lives in a network namespace of its own, and a
  * process that has entered one cannot put a child back outside. The starter stays outside. It never sees
  * a byte from the network, and of the files it opens it never reads one. */
-#include "proc/starter.h"
-
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/inotify.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -23,7 +18,6 @@
 #include <unistd.h>
 
 #include "portald/clock.h"
-#include "portald/files.h"
 #include "portald/ipc.h"
 #include "portald/log.h"
 #include "portald/relay.h"
@@ -31,110 +25,14 @@
 #include "proc/config_load.h"
 #include "proc/config_watch.h"
 #include "proc/control.h"
-#include "proc/permits.h"
+#include "proc/program.h"
 #include "proc/reload.h"
+#include "proc/starter_core.h"
 
 /* How long children may take to end after the supervisor is gone. */
 #define LINGER_MS 2000
 /* How often the access log and the configuration file are looked after. */
 #define TICK_MS (ACCESS_LOG_TICK_MS < CONFIG_WATCH_MS ? ACCESS_LOG_TICK_MS : CONFIG_WATCH_MS)
-
-struct child {
-	pid_t pid; /* 0: not running */
-	enum ipc_role role;
-	uint32_t index;
-};
-
-struct starter {
-	const struct starter_setup *setup;
-	const struct options *options; /* in force: setup's, or renewed */
-	struct options *renewed;       /* NULL: no changed configuration was taken up */
-	struct config_watch config;
-	int64_t next_look_ms;
-	struct ipc_channel *supervisor;
-	struct ipc_channel *control; /* requests for files; NULL while control is down */
-	int signal_fd;
-	struct access_log access_log;
-	struct permits permits; /* credential files for control */
-	struct child children[LISTEN_MAX_RELAYS + 1];
-};
-
-/* ---- files for control ---- */
-
-/* A files_fn. */
-static int send_file(void *context, const char *name, int fd, int error)
-{
-	struct starter *starter = context;
-	struct ipc_file file = {.name = name, .error = error};
-
-	return ipc_send_file(starter->control, &file, error ? -1 : fd);
-}
-
-/* A file is watched by its directory: editors and ConfigMap mounts replace files instead of writing into
- * them. Adding a watch that exists is harmless, and catches directories that were made anew. */
-static void watch_path(const struct starter *starter, const char *path)
-{
-	char directory[PATH_MAX];
-	const char *slash = strrchr(path, '/');
-	uint32_t events = IN_CLOSE_WRITE | IN_MOVED_FROM | IN_MOVED_TO | IN_CREATE | IN_DELETE |
-			  IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR;
-
-	if (starter->setup->inotify_fd < 0)
-		return;
-	if (inotify_add_watch(starter->setup->inotify_fd, path, events) >= 0 || errno != ENOTDIR)
-		return;
-	snprintf(directory, sizeof(directory), "%.*s", slash ? (int)(slash - path + 1) : 1,
-		slash ? path : ".");
-	if (inotify_add_watch(starter->setup->inotify_fd, directory, events) < 0)
-		log_warning("cannot watch for changes", log_str("path", path), log_errno("error", errno));
-}
-
-static int answer_files(struct starter *starter, uint32_t index)
-{
-	const struct options *options = starter->options;
-	int rc;
-
-	if (index >= options->manifest_count)
-		return -EPROTO;
-	if (strcmp(options->manifests[index], "-") == 0) {
-		lseek(starter->setup->stdin_fd, 0, SEEK_SET);
-		rc = send_file(starter, "<stdin>", starter->setup->stdin_fd, 0);
-	} else {
-		watch_path(starter, options->manifests[index]);
-		rc = files_collect(options->manifests[index], send_file, starter);
-	}
-	return rc < 0 ? rc : send_file(starter, "", -1, 0);
-}
-
-static int answer_credential(struct starter *starter, const char *path)
-{
-	int fd, rc;
-
-	if (!*path) {
-		permits_close(&starter->permits);
-		return 0;
-	}
-	fd = permits_open(&starter->permits, path);
-	rc = send_file(starter, path, fd, fd < 0 ? fd : 0);
-	if (fd >= 0)
-		close(fd);
-	return rc;
-}
-
-static int control_frame(struct starter *starter, struct ipc_frame *frame)
-{
-	struct ipc_storage storage = {.count = 0};
-	const char *path;
-	uint32_t index;
-	int rc = -EPROTO;
-
-	if (frame->type == IPC_FILES_GET && ipc_decode_files_get(frame, &index) == 0)
-		rc = answer_files(starter, index);
-	else if (frame->type == IPC_CREDENTIAL_GET && ipc_decode_credential_get(frame, &path, &storage) == 0)
-		rc = answer_credential(starter, path);
-	ipc_storage_free(&storage);
-	return rc;
-}
 
 /* ---- children ---- */
 
@@ -155,14 +53,30 @@ static int give_up_privilege(const struct starter *starter)
 	return rc;
 }
 
+/* What the relay's title says. */
+struct face {
+	const struct title *title;
+	uint32_t index;
+};
+
+static void on_drains(void *context)
+{
+	const struct face *face = context;
+
+	title_set(face->title, "relay %u, draining", face->index);
+}
+
 static int relay_main(const struct starter *starter, const struct birth *birth)
 {
+	struct face face = {.title = starter->setup->title, .index = birth->index};
 	struct relay_options options = {
 		.index = birth->index,
 		.confine = confine_relay_seccomp,
 		.udp_max_flows = starter->options->udp_max_flows,
 		.access_log = access_log_is_on(&starter->access_log),
 		.access_fd = starter->access_log.write_fd,
+		.drains = on_drains,
+		.context = &face,
 	};
 	struct stats *stats = stats_map(birth->stats_fd, 1);
 
@@ -185,6 +99,7 @@ static int control_main(const struct starter *starter, const struct birth *birth
 		.inotify_fd = starter->setup->inotify_fd,
 		.status_fd = starter->setup->status_fd,
 		.first = birth->index == 0,
+		.waits = birth->index == 0 && starter->setup->succeeds,
 	};
 
 	/* Without /proc there is no such descriptor, and control does without the counters. */
@@ -214,7 +129,7 @@ static void writer_main(struct starter *starter, int file_fd)
 {
 	const struct starter_setup *setup = starter->setup;
 	const int unused[] = {starter->signal_fd, setup->stdin_fd, setup->inotify_fd, setup->status_fd,
-		starter->access_log.write_fd};
+		setup->life_fd, starter->access_log.write_fd};
 
 	title_set(setup->title, "access log");
 	log_init("access-log", starter->options->log_format, starter->options->verbosity);
@@ -263,6 +178,8 @@ static void child_main(struct starter *starter, const struct birth *birth)
 	ipc_channel_free(starter->supervisor);
 	ipc_channel_free(starter->control);
 	close(starter->signal_fd);
+	if (setup->life_fd >= 0)
+		close(setup->life_fd);
 	if (setup->stdin_fd >= 0)
 		close(setup->stdin_fd);
 	if (relay && setup->inotify_fd >= 0)
@@ -346,6 +263,42 @@ static int take_settings(struct starter *starter, const struct ipc_frame *frame)
 	return 0;
 }
 
+/* Back to what a program expects that was just started. */
+static void become_successor(void *context)
+{
+	(void)context;
+	reset_signals();
+	signal(SIGINT, SIG_DFL);
+	signal(SIGHUP, SIG_DFL);
+	signal(SIGPIPE, SIG_DFL);
+}
+
+/* The program anew, as a starter: with what this one has, and no more. */
+static int succeed(const struct starter *starter, const struct ipc_frame *frame)
+{
+	const struct successor successor = {
+		.role = SUCCESSOR_STARTER,
+		.channel_fd = -1,
+		.starter_fd = frame->fds[0],
+		.life_fd = frame->fds[1],
+		.keeper_fd = -1,
+		.sockets_fd = -1,
+		.instance_fd = -1,
+		.status_fd = starter->setup->status_fd,
+		.stdin_fd = starter->setup->stdin_fd,
+	};
+	pid_t pid;
+
+	if (ipc_decode_succeed(frame) < 0)
+		return -EPROTO;
+	pid = program_succeed(
+		starter->setup->program, &successor, &(struct program_extra){.in_child = become_successor});
+	/* The new supervisor learns of it by the end of its channel. */
+	if (pid < 0)
+		log_error("cannot start a new starter", log_errno("error", (int)-pid));
+	return 0;
+}
+
 static int supervisor_frame(struct starter *starter, struct ipc_frame *frame)
 {
 	struct birth birth;
@@ -353,6 +306,8 @@ static int supervisor_frame(struct starter *starter, struct ipc_frame *frame)
 
 	if (frame->type == IPC_SETTINGS)
 		return take_settings(starter, frame);
+	if (frame->type == IPC_SUCCEED)
+		return succeed(starter, frame);
 	if (frame->type != IPC_SPAWN || ipc_decode_spawn(frame, &request) < 0 || frame->fd_count != 2)
 		return -EPROTO;
 	birth = (struct birth){
@@ -378,7 +333,7 @@ static void become_reader(void *context)
 {
 	struct starter *starter = context;
 	const int unused[] = {starter->signal_fd, starter->setup->stdin_fd, starter->setup->inotify_fd,
-		starter->setup->status_fd};
+		starter->setup->status_fd, starter->setup->life_fd};
 	sigset_t none;
 
 	title_set(starter->setup->title, "config");
@@ -406,8 +361,17 @@ static void read_config(struct starter *starter)
 		close(fd);
 }
 
-/* Returns false when no child is left. */
-static bool reap(struct starter *starter)
+static bool has_children(const struct starter *starter)
+{
+	for (size_t i = 0; i < LISTEN_MAX_RELAYS + 1; i++) {
+		if (starter->children[i].pid)
+			return true;
+	}
+	return starter->access_log.writer != 0;
+}
+
+/* Children that are not known are a reader of the configuration, or a starter that succeeds this one. */
+static void reap(struct starter *starter)
 {
 	struct signalfd_siginfo info;
 	int status;
@@ -427,7 +391,6 @@ static bool reap(struct starter *starter)
 			report_exit(starter, child->role, child->index, status);
 		}
 	}
-	return pid == 0;
 }
 
 /* ---- the loop ---- */
@@ -459,7 +422,7 @@ static struct pollfd poll_entry(const struct ipc_channel *channel)
 
 static void serve_control(struct starter *starter)
 {
-	if (ipc_flush(starter->control) < 0 || drain(starter, starter->control, control_frame) < 0) {
+	if (ipc_flush(starter->control) < 0 || drain(starter, starter->control, starter_control_frame) < 0) {
 		ipc_channel_free(starter->control);
 		starter->control = NULL;
 	}
@@ -512,7 +475,7 @@ static void await_children(struct starter *starter)
 	starter->control = NULL;
 	/* Its writer ends when it has the relays' last lines. */
 	access_log_close(&starter->access_log);
-	while (reap(starter)) {
+	for (reap(starter); has_children(starter); reap(starter)) {
 		struct pollfd exits = {.fd = starter->signal_fd, .events = POLLIN};
 		int64_t left_ms = deadline_ms - clock_now_ms();
 
@@ -528,6 +491,16 @@ static void await_children(struct starter *starter)
 			kill(starter->access_log.writer, SIGKILL);
 		poll(&exits, 1, LINGER_MS);
 	}
+}
+
+/* The new supervisor has no right to read the file itself. */
+static int send_file_settings(struct starter *starter)
+{
+	char *text = settings_to_text(&starter->options->file);
+	int rc = ipc_send_settings(starter->supervisor, text);
+
+	free(text);
+	return rc;
 }
 
 int starter_run(const struct starter_setup *setup, int channel_fd)
@@ -559,6 +532,8 @@ int starter_run(const struct starter_setup *setup, int channel_fd)
 	if (setup->options->manifest_count > 0)
 		permits_close(&starter.permits);
 	config_watch_init(&starter.config, setup->options->config_path, setup->config);
+	if (setup->succeeds && send_file_settings(&starter) < 0)
+		return 1;
 	starter_loop(&starter);
 	ipc_channel_free(starter.supervisor);
 	starter.supervisor = NULL;

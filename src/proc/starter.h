@@ -6,6 +6,7 @@
 #include "proc/config_watch.h"
 #include "proc/confine.h"
 #include "proc/options.h"
+#include "proc/program.h"
 #include "proc/title.h"
 
 struct starter_setup {
@@ -17,6 +18,10 @@ struct starter_setup {
 	int status_fd;              /* the status socket, for control; -1: none */
 	int stdin_fd;               /* what came by standard input; -1: nothing was asked for */
 	struct config_stamp config; /* the configuration file as it was read */
+	const struct program *program;
+	bool succeeds; /* another starter was there before: the supervisor waits for the settings in the file
+			*/
+	int life_fd;   /* held open until all children have ended; -1: nobody waits for that */
 };
 
 /* Runs until the supervisor's end of channel_fd closes; then waits for the children (they end when their

@@ -10,6 +10,7 @@
 #include "portald/log.h"
 #include "portald/mem.h"
 #include "portald/stats.h"
+#include "proc/inherit.h"
 #include "proc/slots.h"
 
 struct table {
@@ -149,11 +150,12 @@ int table_bind(struct table *table, struct table_entry *entry, const struct plan
 {
 	uint32_t name = slots_take(&table->names, name_idle, NULL);
 	struct table_binding made = {.portal = *portal, .name = name, .kept = true};
-	int rc = name == SLOTS_NONE ? -ENOSPC
-				    : listen_bind(&made.socket, entry->record->proto, at,
-					      entry->record->action == PLAN_DROP ? LISTEN_DROP : 0,
-					      relays_to_open_for(table));
+	unsigned flags = entry->record->action == PLAN_DROP ? LISTEN_DROP : 0;
+	enum proto proto = entry->record->proto;
+	int rc = name == SLOTS_NONE ? -ENOSPC : 0;
 
+	if (rc == 0 && !inherit_take_binding(table->setup.inherit, proto, at, flags, &made.socket))
+		rc = listen_bind(&made.socket, proto, at, flags, relays_to_open_for(table));
 	if (rc < 0) {
 		if (name != SLOTS_NONE)
 			slots_give_back(&table->names, name);
@@ -202,8 +204,11 @@ static int entry_open_proxy(struct table *table, struct table_entry *entry)
 {
 	const struct addr *bind_addr =
 		entry->record->family == ADDR_V6 ? &table->setup.bind_v6 : &table->setup.bind_v4;
-	int rc = open_left_port(table, entry, bind_addr);
+	int rc = 0;
 
+	if (!inherit_take_listener(table->setup.inherit, entry->record->id, entry->record->proto, bind_addr,
+		    &table->setup.range, &entry->socket))
+		rc = open_left_port(table, entry, bind_addr);
 	if (rc < 0)
 		rc = listen_open(&entry->socket, entry->record->proto, bind_addr, &table->setup.range,
 			relays_to_open_for(table), table->setup.seed++);
@@ -317,6 +322,11 @@ struct table_entry *table_put_take(struct table *table, struct plan_listener *re
 	entry->kept = true;
 	*change = entry_replace_record_take(table, entry, record);
 	return entry;
+}
+
+void table_settle(struct table *table)
+{
+	table->setup.inherit = NULL;
 }
 
 struct table_entry *table_find(struct table *table, const char *id)

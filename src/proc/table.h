@@ -11,6 +11,7 @@
 #include "portald/listen.h"
 #include "portald/plan.h"
 
+struct inherit;
 struct stats;
 
 /* With --steering=local: the sockets of a portal, at one address. */
@@ -56,6 +57,9 @@ struct table_setup {
 	/* The proxy port that the listener had in an earlier run, 0 if none; NULL: nobody knows. */
 	uint16_t (*left_port)(void *context, const struct plan_listener *record);
 	void *context;
+	/* Sockets of the process that this one succeeds: they come before any new one. NULL: none. Borrowed
+	 * until table_settle(). */
+	struct inherit *inherit;
 };
 
 struct table;
@@ -67,6 +71,9 @@ void table_free(struct table *table); /* closes all; NULL is fine */
  * (bits of table_change). A listener that can't be opened stays in the table, closed (logged);
  * table_open_missing() tries again. NULL if the table is full (logged). */
 struct table_entry *table_put_take(struct table *table, struct plan_listener *record, unsigned *change);
+
+/* From now on nothing is taken from the process before. */
+void table_settle(struct table *table);
 
 /* The entry, or NULL. */
 struct table_entry *table_find(struct table *table, const char *id);

@@ -33,13 +33,29 @@ static int move_away(char **strings)
 
 int title_init(struct title *title, int argc, char **argv)
 {
+	size_t count;
+
 	if (argc < 1)
 		return -EINVAL;
 	title->start = argv[0];
 	title->bytes = (size_t)(block_end(block_end(argv[0], argv), environ) - argv[0]);
 	if (move_away(argv) < 0 || move_away(environ) < 0)
 		return -ENOMEM;
+	for (count = 0; environ[count]; count++)
+		continue;
+	title->environment = calloc(count + 1, sizeof(*title->environment));
+	if (!title->environment)
+		return -ENOMEM;
+	memcpy(title->environment, environ, count * sizeof(*title->environment));
 	return 0;
+}
+
+void title_fini(struct title *title)
+{
+	environ = NULL;
+	for (size_t i = 0; title->environment[i]; i++)
+		free(title->environment[i]);
+	free(title->environment);
 }
 
 void title_set(const struct title *title, const char *format, ...)

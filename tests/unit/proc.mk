@@ -1,6 +1,6 @@
 # Unit tests of the module proc: the command line and the supervisor's table.
 if HAVE_CMOCKA
-check_PROGRAMS += tests/unit/test_reload tests/unit/test_config tests/unit/test_host tests/unit/test_confine tests/unit/test_manifests tests/unit/test_notify tests/unit/test_options tests/unit/test_permits tests/unit/test_table
+check_PROGRAMS += tests/unit/test_reload tests/unit/test_config tests/unit/test_host tests/unit/test_inherit tests/unit/test_confine tests/unit/test_manifests tests/unit/test_notify tests/unit/test_options tests/unit/test_permits tests/unit/test_table
 
 tests_unit_test_options_SOURCES = tests/unit/test_options.c
 tests_unit_test_options_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
@@ -33,6 +33,10 @@ tests_unit_test_config_LDADD = $(PORTALD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_host_SOURCES = tests/unit/test_host.c
 tests_unit_test_host_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 tests_unit_test_host_LDADD = $(PORTALD_LIBS) $(CMOCKA_LIBS)
+
+tests_unit_test_inherit_SOURCES = tests/unit/test_inherit.c
+tests_unit_test_inherit_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+tests_unit_test_inherit_LDADD = $(PORTALD_LIBS) $(CMOCKA_LIBS)
 
 tests_unit_test_reload_SOURCES = tests/unit/test_reload.c
 tests_unit_test_reload_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
