@@ -24,14 +24,14 @@ static bool concerns(const struct attempt *attempt, size_t i)
 	return attempt->families[family_place(family_of(attempt, i))];
 }
 
-/* The caller frees it. */
-static char *text_of_one(const struct attempt *attempt, size_t i)
+/* Puts the lines for one rule into *text, which the caller frees. */
+static void text_of_one(const struct attempt *attempt, size_t i, char **text)
 {
 	struct steering_rules one = *attempt->rules;
 
 	one.rules = &attempt->rules->rules[i];
 	one.count = 1;
-	return attempt->text->of_one(&one, family_of(attempt, i));
+	*text = attempt->text->of_one(&one, family_of(attempt, i));
 }
 
 /* ---- iptables ---- */
@@ -53,11 +53,13 @@ static const struct attempt_text iptables_text = {.of_one = iptables_of_one, .ma
 /* True if each of the rule's lines is among the sorted ones. */
 static bool is_there(const struct attempt *attempt, size_t i, const struct lines *there)
 {
-	char *text = text_of_one(attempt, i);
-	const char *rest = text;
+	const char *rest;
 	bool all = true;
 	struct span line;
+	char *text;
 
+	text_of_one(attempt, i, &text);
+	rest = text;
 	while (all && span_next_line(&rest, &line)) {
 		if (iptables_is_rule_of_ours(&line))
 			all = lines_sorted_have(there, &line);
@@ -176,9 +178,12 @@ static size_t find_culprit(const struct attempt *attempt, const struct span *lin
 	size_t i = 0;
 
 	for (; line->length > 0 && i < attempt->rules->count; i++) {
-		char *text = concerns(attempt, i) ? text_of_one(attempt, i) : NULL;
-		bool found = text && text_has(text, line);
+		char *text = NULL;
+		bool found;
 
+		if (concerns(attempt, i))
+			text_of_one(attempt, i, &text);
+		found = text && text_has(text, line);
 		free(text);
 		if (found)
 			return i;
