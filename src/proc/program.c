@@ -65,6 +65,9 @@ static int parse(struct successor *out, const char *text)
 		if (end == text || number < -1 || number > INT_MAX)
 			return -EINVAL;
 		*fds[i] = (int)number;
+		/* The status socket is the starter's. */
+		if (fds[i] == &out->status_fd && out->role == SUCCESSOR_SUPERVISOR)
+			continue;
 		if (*fds[i] >= 0 && fcntl(*fds[i], F_SETFD, FD_CLOEXEC) < 0)
 			return -EINVAL;
 	}

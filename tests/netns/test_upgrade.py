@@ -238,20 +238,25 @@ def test_datagrams_are_answered_across_upgrades(lab, udp_app, serve_udp, portald
         assert udp.ask(client)
 
 
-def test_health_and_metrics_go_over_to_the_new_process(lab, echoing, portald):
-    running = portald()
-    upgrade(running)
+def test_health_metrics_and_status_go_over_to_the_new_process(lab, echoing, workdir, binary, portald):
+    socket_path = workdir / "status.socket"
+    running = portald(f"--status-socket={socket_path}")
+    for _ in range(2):
+        upgrade(running)
 
-    def is_healthy():
-        try:
-            return scrape.get(lab.node, "127.0.0.1:10256", "/healthz")[0] == 200
-        except ConnectionRefusedError:
-            return False
+        def is_healthy():
+            try:
+                return scrape.get(lab.node, "127.0.0.1:10256", "/healthz")[0] == 200
+            except ConnectionRefusedError:
+                return False
 
-    wait.until(is_healthy, 20, "the health address")
-    with lab.client.connect(CLUSTER_IP) as connection:
-        peers.ping(connection)
-    assert counted(lab, "portald_connections_total") == 1
+        wait.until(is_healthy, 20, "the health address")
+        with lab.client.connect(CLUSTER_IP) as connection:
+            peers.ping(connection)
+        assert counted(lab, "portald_connections_total") == 1
+        assert "default/web:http" in lab.node.run(str(binary), "status", f"--status-socket={socket_path}")
+    assert running.terminate() == 0
+    assert not socket_path.exists()
 
 
 def test_without_root_and_rules(host, serve, manifests, start_portald):

@@ -100,6 +100,32 @@ tell() {
 		fail 'a stranger is told the status'
 }
 
+is_gone() {
+	! kill -0 "$1"
+}
+
+# The connection is there before and after; the new main process is one that systemd watches.
+reload() {
+	local pid status
+	say 'a reload executes the program anew, and a connection goes on'
+	exec 3<>/dev/tcp/10.97.97.97/6379
+	for _ in 1 2; do
+		pid=$(property MainPID)
+		systemctl reload portald
+		until_true 30 'another process is the main one' has_other_pid_than "$pid"
+		asks_well || fail 'the Service does not answer'
+	done
+	printf 'GET / HTTP/1.0\r\n\r\n' >&3
+	read -r _ status _ <&3
+	[ "$status" = 200 ] || fail 'the connection was cut'
+	exec 3<&-
+	until_true 30 'the old processes have ended' is_gone "$pid"
+	[ "$(property NRestarts)" = 0 ] || fail 'it was started again'
+	until_true 20 'it is said to serve' eval '[ "$(property StatusText)" = Serving ]'
+	curl -sS --noproxy '*' -m 5 http://127.0.0.1:10256/healthz
+	portald status >/dev/null
+}
+
 watchdog() {
 	local pid
 	say 'a supervisor that hangs is replaced'
@@ -133,6 +159,7 @@ files >/tmp/before
 install
 run
 tell
+reload
 watchdog
 upgrade
 remove
