@@ -2,6 +2,7 @@
 """The real daemon against the fake API server: from a change in the cluster to bytes through a listener."""
 import os
 import shutil
+import signal
 import socket
 import sys
 
@@ -168,6 +169,24 @@ def test_traffic_flows_while_the_server_is_away_and_control_dies(plain, tmp_path
                 assert long.recv(16) == b"here"
             finally:
                 after.stop()
+
+
+def test_an_upgrade_goes_on_with_the_cluster_and_its_connections(fake, tmp_path, pods):
+    with Daemon(tmp_path, "--kubeconfig", fake.kubeconfig()) as daemon:
+        at = daemon.address(WEB)
+        with socket.create_connection(at, timeout=20) as long:
+            assert long.recv(16) == b"one"
+            # As at a start, the kubeconfig may name what it did not name before.
+            shutil.copy(tmp_path / "pki" / "client.key", tmp_path / "pki" / "other.key")
+            fake.kubeconfig(user={"client-certificate": "pki/client.crt", "client-key": "pki/other.key"})
+            since = len(daemon.log())
+            daemon.process.send_signal(signal.SIGUSR2)
+            daemon.wait_log("upgraded: another process serves", since)
+            fake.put(endpoints("web", pods[1]))
+            answers(at, "two")
+            assert daemon.address(WEB) == at
+            long.sendall(b"still")
+            assert long.recv(16) == b"still"
 
 
 def test_environment_and_address_say_where_the_server_is(plain, tmp_path):
