@@ -28,6 +28,7 @@ EXTRA_DIST += \
 	debian/copyright \
 	debian/portald.dirs \
 	debian/portald.lintian-overrides \
+	debian/portald.postinst \
 	debian/portald.prerm \
 	debian/portald.sysusers \
 	debian/rules \

@@ -388,11 +388,11 @@ static int ask_starter(int fd, struct settings *file)
 		return -errno;
 	channel = ipc_channel_new(copy);
 	rc = ipc_receive_wait(channel, &frame, STARTER_TIMEOUT_MS);
-	if (rc > 0)
-		rc = ipc_decode_settings(&frame, &text, &storage);
-	if (rc == 0) {
+	if (rc > 0 && ipc_decode_settings(&frame, &text, &storage) == 0) {
 		rc = settings_from_text(file, text);
 		ipc_storage_free(&storage);
+	} else if (rc >= 0) {
+		rc = -EPROTO;
 	}
 	ipc_channel_free(channel);
 	if (rc < 0)

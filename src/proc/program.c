@@ -166,7 +166,7 @@ static pid_t fork_orphan(
 	if (middle == 0) {
 		drop_handlers();
 		pid = fork_program(program, successor, extra);
-		_exit(write(pipes[1], &pid, sizeof(pid)) != (ssize_t)sizeof(pid));
+		_exit(write(pipes[1], &pid, sizeof(pid)) == (ssize_t)sizeof(pid) ? 0 : 1);
 	}
 	close(pipes[1]);
 	if (middle > 0) {

@@ -100,13 +100,26 @@ tell() {
 		fail 'a stranger is told the status'
 }
 
+# The connection that is descriptor 3, which is closed.
+still_answers() {
+	local status
+	printf 'GET / HTTP/1.0\r\n\r\n' >&3
+	read -r _ status _ <&3
+	exec 3<&-
+	[ "$status" = 200 ]
+}
+
+says_serving() {
+	[ "$(property StatusText)" = Serving ]
+}
+
 is_gone() {
 	! kill -0 "$1"
 }
 
 # The connection is there before and after; the new main process is one that systemd watches.
 reload() {
-	local pid status
+	local pid
 	say 'a reload executes the program anew, and a connection goes on'
 	exec 3<>/dev/tcp/10.97.97.97/6379
 	for _ in 1 2; do
@@ -115,13 +128,10 @@ reload() {
 		until_true 30 'another process is the main one' has_other_pid_than "$pid"
 		asks_well || fail 'the Service does not answer'
 	done
-	printf 'GET / HTTP/1.0\r\n\r\n' >&3
-	read -r _ status _ <&3
-	[ "$status" = 200 ] || fail 'the connection was cut'
-	exec 3<&-
+	still_answers || fail 'the connection was cut'
 	until_true 30 'the old processes have ended' is_gone "$pid"
 	[ "$(property NRestarts)" = 0 ] || fail 'it was started again'
-	until_true 20 'it is said to serve' eval '[ "$(property StatusText)" = Serving ]'
+	until_true 20 'it is said to serve' says_serving
 	curl -sS --noproxy '*' -m 5 http://127.0.0.1:10256/healthz
 	portald status >/dev/null
 }
@@ -137,11 +147,14 @@ watchdog() {
 
 upgrade() {
 	local pid
-	say 'an upgrade starts the new program'
+	say 'an upgrade of the package starts the new program, and a connection goes on'
+	until_true 20 'it serves' asks_well
 	pid=$(property MainPID)
+	exec 3<>/dev/tcp/10.97.97.97/6379
 	dpkg --install /mnt/portald.deb
-	until_true 30 'it was started again' has_other_pid_than "$pid"
-	until_true 20 'the Service answers again' asks_well
+	until_true 30 'another process is the main one' has_other_pid_than "$pid"
+	asks_well || fail 'the Service does not answer'
+	still_answers || fail 'the connection was cut'
 }
 
 remove() {
