@@ -26,6 +26,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "portald/clock.h"
 #include "portald/log.h"
 #include "portald/mem.h"
 #include "steering/attempt.h"
@@ -36,6 +37,9 @@
 #include "steering/nftables.h"
 #include "steering/text.h"
 #include "steering/tool.h"
+
+/* A change that is told so soon after may have come before: events take a turn of the loop. */
+#define DOUBT_MS 1000
 
 enum state { IDLE, LISTING, PROBING, CHECKING, SENDING, LEARNING };
 
@@ -60,8 +64,10 @@ struct backend {
 	struct text listing; /* what nft has listed so far */
 	size_t list_place;   /* the family that comes next */
 	void (*list_done)(void *context, const struct tool_result *result);
-	char *sent;   /* the frames that are in force; NULL: unknown */
-	char *listed; /* and how nft lists them; NULL: that can't be compared */
+	char *sent;        /* the frames that are in force; NULL: unknown */
+	char *listed;      /* and how nft lists them; NULL: that can't be compared */
+	int64_t learnt_ms; /* when that was learnt */
+	bool doubted;      /* somebody may have changed the tables before it was */
 };
 
 /* ---- nft ---- */
@@ -226,9 +232,12 @@ static void on_learnt(void *context, const struct tool_result *result)
 		return;
 	}
 	/* Another nft may have other words for elements. Then an audit replaces what is there. */
-	if (listing_is(backend, result->out, NULL)) {
+	if (backend->doubted) {
+		forget(backend);
+	} else if (listing_is(backend, result->out, NULL)) {
 		there = nftables_digest_listing(result->out);
 		backend->listed = mem_strdup(there.frame);
+		backend->learnt_ms = clock_now_ms();
 		nftables_digest_fini(&there);
 	} else {
 		log_v(1, "what nft lists is not what it was sent: audits can't compare");
@@ -265,7 +274,8 @@ static void try_next(struct backend *backend)
 	}
 	backend->state = SENDING;
 	/* An audit has missed nothing but what nft refuses. */
-	if (backend->looked && listing_is(backend, backend->listing.bytes, backend->listed)) {
+	if (backend->looked && backend->listed &&
+		listing_is(backend, backend->listing.bytes, backend->listed)) {
 		backend->corrected = false;
 		finish(backend, 0, NULL);
 		return;
@@ -379,7 +389,7 @@ static void on_listed(void *context, const struct tool_result *result)
 		fail(backend, result);
 		return;
 	}
-	if (result->error == 0 && listing_is(backend, result->out, backend->listed)) {
+	if (result->error == 0 && backend->listed && listing_is(backend, result->out, backend->listed)) {
 		finish(backend, 0, NULL);
 		return;
 	}
@@ -401,13 +411,22 @@ static bool can_compare(const struct backend *backend)
 static void on_step(evutil_socket_t fd, short what, void *context)
 {
 	struct backend *backend = context;
+	bool doubted;
 
 	(void)fd;
 	(void)what;
-	if (backend->was || !can_compare(backend))
+	if (backend->was) {
 		send_rules(backend);
-	else
+		return;
+	}
+	doubted = backend->doubted;
+	backend->doubted = false;
+	if (can_compare(backend)) {
 		run_list(backend, on_listed);
+		return;
+	}
+	backend->corrected = doubted;
+	send_rules(backend);
 }
 
 static void nftables_start(
@@ -436,10 +455,15 @@ static bool concerns(const struct monitor_place *place)
 	return strcmp(place->table, NFTABLES_TABLE) == 0;
 }
 
+/* What nft lists is learnt from what is there: that must be ours alone. */
 static void on_disturbed(void *context)
 {
 	struct backend *backend = context;
+	bool fresh = backend->listed && clock_now_ms() - backend->learnt_ms < DOUBT_MS;
 
+	if (fresh)
+		forget(backend);
+	backend->doubted |= fresh || backend->state == SENDING || backend->state == LEARNING;
 	backend->events->disturbed(backend->events->context);
 }
 

@@ -660,6 +660,27 @@ static void an_audit_that_only_looks_gives_way_to_a_change(void **state)
 	assert_refused(fixture, 1, "nonsense");
 }
 
+/* What nft lists after the table was sent is what audits go by. */
+static void what_somebody_changes_while_it_is_learnt_is_not_taken_for_right(void **state)
+{
+	struct fixture *fixture = *state;
+	char *script = mem_printf("#!/bin/sh\nPATH=%s:/usr/sbin:/sbin\n"
+				  "test \"$2\" = list && mkdir %s/once && nft flush chain ip portald host\n"
+				  "exec nft \"$@\"\n",
+		fixture->path, fixture->fakes);
+	char *chain;
+
+	fake(fixture, "save", script);
+	engine_start(fixture);
+	apply_and_wait(fixture, 1, 2);
+	wait_for_syncs(fixture, 1);
+	assert_true(fixture->corrected);
+	chain = shell("PATH=$PATH:/usr/sbin:/sbin nft list chain ip portald host");
+	assert_non_null(strstr(chain, "@portals"));
+	free(chain);
+	free(script);
+}
+
 static void count_ticks(evutil_socket_t fd, short what, void *context)
 {
 	(void)fd;
@@ -767,6 +788,9 @@ static int run_all(void)
 		ALL(a_rule_that_is_refused_is_quoted_and_the_rest_comes_into_force),
 		ALL(a_rule_that_is_refused_without_a_word_is_found),
 		ALL(a_tool_that_takes_nothing_is_no_rules_fault),
+		cmocka_unit_test_prestate_setup_teardown(
+			what_somebody_changes_while_it_is_learnt_is_not_taken_for_right, set_up, tear_down,
+			(void *)"nftables"),
 		ALL(an_audit_that_only_looks_gives_way_to_a_change),
 		ALL(a_hanging_tool_is_killed_and_the_loop_goes_on),
 		ALL(freeing_the_engine_kills_a_tool_in_flight),
