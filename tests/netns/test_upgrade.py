@@ -225,6 +225,35 @@ def test_the_daemon_ends_with_its_first_process_and_leaves_nothing(lab, echoing,
     more.close()
 
 
+def test_the_daemon_ends_also_with_a_first_process_that_is_killed(lab, echoing, portald):
+    running = portald()
+    upgrade(running)
+    os.kill(running.process.pid, signal.SIGKILL)
+    running.process.wait()
+    # What the test's end checks: no process and no rule is left.
+    wait.until(lambda: not running.family(), 20, lambda: f"the end of all: {running.roles()}")
+
+
+def test_when_the_serving_process_is_killed_the_first_one_says_so(lab, echoing, portald):
+    running = portald()
+    upgrade(running)
+    running.leaves_rules = True
+    os.kill(running.roles()["supervisor"], signal.SIGKILL)
+    assert running.exit_code() == 128 + signal.SIGKILL
+
+
+def test_standard_input_and_the_access_log_go_over(lab, echoing, manifests, workdir, start_portald):
+    log = workdir / "access.log"
+    with open(manifests.path / "web.yaml", "rb") as stdin:
+        running = start_portald(lab.node, "-", f"--access-log={log}", stdin=stdin)
+        for lines in (1, 2):
+            with lab.client.connect(CLUSTER_IP) as connection:
+                peers.ping(connection)
+            wait.until(lambda: log.exists() and log.read_text(encoding="utf-8").count("\n") == lines, 20,
+                       "a line of the log")
+            upgrade(running)
+
+
 def test_datagrams_are_answered_across_upgrades(lab, udp_app, serve_udp, portald):
     """What was asked before is answered by the old relay, what comes after goes to the new one."""
     udp_app.serve(serve_udp, lambda name: udp.late(0.7, name))
