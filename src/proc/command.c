@@ -28,6 +28,7 @@ static void command_exec(char **argv)
 	signal(SIGTERM, SIG_DFL);
 	signal(SIGHUP, SIG_DFL);
 	signal(SIGPIPE, SIG_DFL);
+	signal(SIGUSR2, SIG_DFL);
 	execvp(argv[0], argv);
 	fprintf(stderr, "portald: %s: %s\n", argv[0], strerrordesc_np(errno));
 	_exit(errno == ENOENT ? EXIT_NOT_FOUND : EXIT_NOT_RUN);

@@ -364,6 +364,8 @@ static int run_command(const struct options *options, const struct start *start)
 	default:
 		break;
 	}
+	/* It is for the supervisor, when that is ready. Who sends it to all by their name means no harm. */
+	signal(SIGUSR2, SIG_IGN);
 	switch (start->successor.role) {
 	case SUCCESSOR_SUPERVISOR:
 		return succeed_as_supervisor(options, start);

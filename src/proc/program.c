@@ -133,10 +133,11 @@ static void execute(
  */
 static void drop_handlers(void)
 {
-	static const int handled[] = {SIGTERM, SIGINT, SIGHUP, SIGCHLD, SIGUSR2};
+	static const int handled[] = {SIGTERM, SIGINT, SIGHUP, SIGCHLD};
 
 	for (size_t i = 0; i < sizeof(handled) / sizeof(handled[0]); i++)
 		signal(handled[i], SIG_DFL);
+	signal(SIGUSR2, SIG_IGN);
 }
 
 static pid_t fork_program(

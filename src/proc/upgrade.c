@@ -17,6 +17,7 @@
  * it. */
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
@@ -162,6 +163,8 @@ static void drain(struct supervisor *supervisor)
 		event_add(supervisor->drain_timer, &limit);
 	title_set(supervisor->setup->title, supervisor->keeps ? "keeper" : "supervisor, draining");
 	let_go(supervisor);
+	/* It may stay for long. */
+	malloc_trim(0);
 	watch_keeper(supervisor);
 	check_drained(supervisor);
 }

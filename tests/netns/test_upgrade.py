@@ -80,6 +80,10 @@ def upgrade(running, pid=None):
     """Asks for one and waits until the new process serves."""
     since = len(running.log())
     os.kill(pid or running.process.pid, signal.SIGUSR2)
+    wait_upgraded(running, since)
+
+
+def wait_upgraded(running, since):
     # The first process may end.
     wait.until(lambda: re.search(r'(?s)msg="upgraded: another process.*msg=ready', running.log()[since:]), 30,
                lambda: f"the upgrade; log:\n{running.log_tail()}")
@@ -200,6 +204,19 @@ def test_a_second_request_meanwhile_is_refused(lab, echoing, portald):
     running.wait_log(r"upgraded: another process serves", since, 30)
     with lab.client.connect(CLUSTER_IP) as connection:
         peers.ping(connection)
+
+
+def test_the_signal_to_all_processes_is_a_request_too(lab, echoing, portald):
+    running = portald()
+    for _ in range(2):
+        held = lab.client.connect(CLUSTER_IP, 20)
+        peers.ping(held)
+        since = len(running.log())
+        for process in running.family():
+            processes.signal(process, signal.SIGUSR2)
+        wait_upgraded(running, since)
+        peers.ping(held)
+        held.close()
 
 
 def test_connections_end_with_the_drain_limit(lab, echoing, portald):
