@@ -68,6 +68,7 @@ def test_a_rule_that_is_refused_closes_its_portal_and_no_other(pair, tools, port
     wait.until(lambda: answered(*bad), 15, "the rules that were refused")
     wait.until(lambda: "refused" not in explain(running, binary, bad[1]), 15, "the explanation")
     assert "somebody else" not in running.log()
+    assert running.log().count("a rule was refused") == len(bad), "each audit says it again"
 
 
 @pytest.mark.needs("tools")
