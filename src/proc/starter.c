@@ -31,6 +31,8 @@
 
 /* How long children may take to end after the supervisor is gone. */
 #define LINGER_MS 2000
+/* How long a program may take to become the new starter. */
+#define SUCCESSOR_LIMIT_S 60
 /* How often the access log and the configuration file are looked after. */
 #define TICK_MS (ACCESS_LOG_TICK_MS < CONFIG_WATCH_MS ? ACCESS_LOG_TICK_MS : CONFIG_WATCH_MS)
 
@@ -271,6 +273,8 @@ static void become_successor(void *context)
 	signal(SIGINT, SIG_DFL);
 	signal(SIGHUP, SIG_DFL);
 	signal(SIGPIPE, SIG_DFL);
+	/* A program that hangs before it is portald ends by this; portald takes it back. */
+	alarm(SUCCESSOR_LIMIT_S);
 }
 
 /* The program anew, as a starter: with what this one has, and no more. */
