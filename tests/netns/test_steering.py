@@ -1,14 +1,11 @@
 """Traffic for ClusterIPs and NodePorts reaches the backends; the rules are kube-proxy's classic ones."""
-import fcntl
 import re
 from collections import Counter
 
 import manifests as objects
 import peers
-import processes
 import pytest
 import rules
-import wait
 
 CLUSTER_IP = "10.96.0.10:80"
 PODS = {"pod1", "pod2", "pod3"}
@@ -145,19 +142,6 @@ def test_node_port_passes_an_input_chain_that_drops(lab, serve, web, portald, va
 def test_proxy_port_range_holds_the_proxy_ports(lab, web, portald):
     portald("--proxy-port-range=36000-36009")
     assert 36000 <= rules.proxy_port(lab.node, "default/web:http") <= 36009
-
-
-def test_a_held_iptables_lock_only_delays_the_rules(lab, web, manifests, portald):
-    """The legacy tools exclude each other by a lock; -w waits for it."""
-    running = portald("--iptables-variant=legacy")
-    with open("/run/xtables.lock", "ab") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        manifests.write("more.yaml", objects.service("more", "10.96.0.11"),
-                        objects.endpoints("more", ["10.1.0.11"]))
-        wait.until(lambda: any("restore" in processes.title(process.pid) for process in running.family()),
-                   what="iptables-restore to run")
-        assert peers.fetch(lab.client, CLUSTER_IP) in PODS
-    wait.until(lambda: peers.outcome(lab.client, "10.96.0.11:80", timeout=1) == "answered", what="the rules")
 
 
 def test_many_services_are_all_steered(lab, serve, manifests, portald):
