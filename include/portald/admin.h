@@ -52,6 +52,13 @@ struct admin_rules {
 	size_t nat, filter;
 };
 
+/* Portals of the plan that are not open on this node, by what keeps them closed. */
+struct admin_closed {
+	size_t listener; /* no listener could be opened for them */
+	size_t port;     /* another process has the port, or it can't be had */
+	size_t rule;     /* their rule was refused */
+};
+
 typedef void (*admin_listener_fn)(void *context, const struct admin_listener *listener);
 
 struct admin_options {
@@ -68,6 +75,8 @@ struct admin_options {
 	void (*each_listener)(void *context, admin_listener_fn visit, void *visitor);
 	/* The rules of the plan that is in force. NULL: there are none. */
 	struct admin_rules (*count_rules)(void *context);
+	/* NULL: all are open. */
+	struct admin_closed (*count_closed)(void *context);
 	/* The configuration in force as JSON text, to be freed by the caller; NULL: /configz is not found. */
 	char *(*configz)(void *context);
 	void *context;

@@ -49,6 +49,19 @@ static void print_rules(const struct admin *admin, struct evbuffer *out)
 	text_sample(out, name, "table=\"filter\"", (double)rules.filter);
 }
 
+static void print_closed(const struct admin *admin, struct evbuffer *out)
+{
+	static const char name[] = "portald_portals_closed";
+	struct admin_closed closed = {.listener = 0};
+
+	if (admin->options.count_closed)
+		closed = admin->options.count_closed(admin->options.context);
+	text_family(out, name, TEXT_GAUGE, "Portals at which a Service can't be reached, by reason");
+	text_sample(out, name, "reason=\"listener\"", (double)closed.listener);
+	text_sample(out, name, "reason=\"port\"", (double)closed.port);
+	text_sample(out, name, "reason=\"rule\"", (double)closed.rule);
+}
+
 static void print_changes(const struct counts *counts, struct evbuffer *out)
 {
 	print_one(out, "kubeproxy_sync_proxy_rules_endpoint_changes_total", TEXT_COUNTER,
@@ -117,6 +130,7 @@ void metrics_print(const struct admin *admin, struct evbuffer *out)
 	print_build(admin, out);
 	print_sync(counts, out);
 	print_rules(admin, out);
+	print_closed(admin, out);
 	print_changes(counts, out);
 	print_answers(
 		out, "kubeproxy_proxy_healthz_total", "Answers to /healthz, by status", &counts->healthz);

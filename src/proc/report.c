@@ -182,17 +182,27 @@ static void each_listener(void *context, admin_listener_fn visit, void *visitor)
 	}
 }
 
-/* A portal for all traffic is in two chains: of what arrives, and of what the host sends. */
-static size_t portal_rules(const struct plan_portal *portal)
+static bool knows_pods(const struct options *options, enum addr_family family)
 {
-	return portal->scope == PLAN_SCOPE_ALL ? 2 : 1;
+	for (size_t i = 0; i < options->pod_range_count && !options->pods_told_otherwise; i++) {
+		if (addr_family(&options->pods[i].addr) == family)
+			return true;
+	}
+	return false;
+}
+
+/* A portal for all traffic is in two chains: of what arrives, and of what the host sends. One for the host is
+ * in both where it is for pods, too. */
+static size_t portal_rules(const struct plan_portal *portal, bool pods)
+{
+	return portal->scope == PLAN_SCOPE_ALL || (pods && portal->scope == PLAN_SCOPE_HOST) ? 2 : 1;
 }
 
 /* As the renderer for iptables makes them (src/steering/iptables_rule.c), without --nodeport-addresses. */
-static void add_rules(const struct plan_listener *listener, const struct ipc_listener_state *state,
-	struct admin_rules *rules)
+static void add_rules(const struct options *options, const struct plan_listener *listener,
+	const struct ipc_listener_state *state, struct admin_rules *rules)
 {
-	bool accepted = false;
+	bool accepted = false, pods = knows_pods(options, listener->family);
 
 	for (size_t i = 0; i < listener->portal_count; i++) {
 		const struct plan_portal *portal = &listener->portals[i];
@@ -200,9 +210,9 @@ static void add_rules(const struct plan_listener *listener, const struct ipc_lis
 		if (status_portal_error(state, portal) < 0)
 			continue;
 		if (listener->action == PLAN_PROXY)
-			rules->nat += portal_rules(portal);
+			rules->nat += portal_rules(portal, pods);
 		else
-			rules->filter += portal_rules(portal);
+			rules->filter += portal_rules(portal, false);
 		accepted |= portal->kind != PLAN_PORTAL_CLUSTER_IP;
 	}
 	rules->filter += accepted && listener->action == PLAN_PROXY;
@@ -224,8 +234,33 @@ static struct admin_rules count_rules(void *context)
 	if (!may_have_rules(report->setup.options))
 		return rules;
 	for (size_t i = 0; plan && i < plan->listener_count; i++)
-		add_rules(plan->listeners[i], report_find(report, plan->listeners[i]->id), &rules);
+		add_rules(report->setup.options, plan->listeners[i],
+			report_find(report, plan->listeners[i]->id), &rules);
 	return rules;
+}
+
+static struct admin_closed count_closed(void *context)
+{
+	struct report *report = context;
+	const struct plan *plan = report->setup.plan(report->setup.context);
+	struct admin_closed closed = {.listener = 0};
+
+	for (size_t i = 0; plan && i < plan->listener_count; i++) {
+		const struct plan_listener *listener = plan->listeners[i];
+		const struct ipc_listener_state *state = report_find(report, listener->id);
+
+		if (!state)
+			continue;
+		if (state->error < 0)
+			closed.listener += listener->portal_count;
+		for (size_t p = 0; state->error == 0 && p < state->unclaimed_count; p++) {
+			bool refused = state->unclaimed[p].error == IPC_REFUSED;
+
+			closed.rule += refused;
+			closed.port += !refused;
+		}
+	}
+	return closed;
 }
 
 static char *configz(void *context)
@@ -253,6 +288,7 @@ static struct admin *admin_open(struct report *report)
 		.relay_count = options->relay_count,
 		.each_listener = each_listener,
 		.count_rules = count_rules,
+		.count_closed = count_closed,
 		.configz = configz,
 		.context = report,
 	};

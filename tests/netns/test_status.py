@@ -10,6 +10,7 @@ import manifests as objects
 import peers
 import pytest
 import rules
+import scrape
 import wait
 
 # Any group there is, of which nobody here is a member otherwise.
@@ -122,6 +123,7 @@ def test_explain_tells_of_a_port_that_another_process_has(lab, ask, web, portald
         portald(f"--status-socket={ask.path}")
         assert "closed: Address already in use" in line_with(ask.tells("explain", "web"), "NodePort")
         assert "1 of 2 portals closed" in line_with(ask.tells("status"), "default/web:http")
+        assert scrape.metrics(lab.node).sum("portald_portals_closed", reason="port") == 1
     wait.until(lambda: line_with(ask.tells("explain", "web"), "NodePort").endswith(": open"), 15,
                "the portal to open")
 

@@ -8,6 +8,7 @@ import time
 import app as app_module
 import families
 import pytest
+import scrape
 import tools as tools_module
 import wait
 
@@ -64,9 +65,11 @@ def test_a_rule_that_is_refused_closes_its_portal_and_no_other(pair, tools, port
         wait.until(lambda: "rule refused: " in explain(running, binary, app), 15, "the explanation")
         assert "nonsense" in explain(running, binary, app)
     assert "open" in explain(running, binary, good[0])
+    assert scrape.metrics(running.namespace).sum("portald_portals_closed", reason="rule") == len(bad)
     tools.heal()
     wait.until(lambda: answered(*bad), 15, "the rules that were refused")
     wait.until(lambda: "refused" not in explain(running, binary, bad[1]), 15, "the explanation")
+    assert scrape.metrics(running.namespace).sum("portald_portals_closed") == 0
     assert "somebody else" not in running.log()
     assert running.log().count("a rule was refused") == len(bad), "each audit says it again"
 
