@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -351,6 +352,31 @@ bool children_relays_are_up(const struct children *children)
 			return false;
 	}
 	return true;
+}
+
+/* The channel hangs up when its other end is closed, too, which is when the process has ended. */
+static void wait_for_end(const struct link *link, int64_t until_ms)
+{
+	struct pollfd channel = {.fd = ipc_channel_fd(link->channel)};
+	int64_t left_ms;
+
+	do
+		left_ms = until_ms - clock_now_ms();
+	while (poll(&channel, 1, left_ms > 0 ? (int)left_ms : 0) < 0 && errno == EINTR && left_ms > 0);
+}
+
+void children_end_relays(struct children *children, int limit_ms)
+{
+	int64_t until_ms = clock_now_ms() + limit_ms;
+
+	for (uint32_t i = 0; i < children->relay_count; i++) {
+		if (link_is_up(&children->relays[i].link))
+			shutdown(ipc_channel_fd(children->relays[i].link.channel), SHUT_WR);
+	}
+	for (uint32_t i = 0; i < children->relay_count; i++) {
+		if (link_is_up(&children->relays[i].link))
+			wait_for_end(&children->relays[i].link, until_ms);
+	}
 }
 
 /* ---- how they are ---- */

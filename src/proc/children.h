@@ -51,6 +51,9 @@ void children_pause_control(struct children *children, bool paused);
 void children_end_control(struct children *children);
 void children_resume_control(struct children *children);
 
+/* Ends the relays, and waits until they have ended, at most so long. */
+void children_end_relays(struct children *children, int limit_ms);
+
 /* Relays are to end with their last connection, and are not started again; gone() tells of each. */
 void children_drain(struct children *children);
 

@@ -13,6 +13,9 @@
 #include "proc/program.h"
 #include "proc/supervisor_core.h"
 
+/* A relay that does not end by itself is ended by the starter. */
+#define RELAYS_END_MS 1000
+
 /* ---- children ---- */
 
 static void on_child_up(void *context, enum ipc_role role, uint32_t index)
@@ -254,7 +257,8 @@ static bool supervisor_in_charge(const struct supervisor *supervisor)
 	return !succeed_waits(supervisor) && supervisor->stage < STAGE_DRAINING;
 }
 
-/* Rules go first, then the processes: until its rule is gone, a connection is still served. */
+/* Sockets go first, then the rules: what tells clients of the end, and refuses new ones, comes back to them
+ * by the rules only. */
 static void supervisor_close(struct supervisor *supervisor)
 {
 	const struct options *options = supervisor->options;
@@ -265,6 +269,9 @@ static void supervisor_close(struct supervisor *supervisor)
 		     !options->keep_rules && options->command != OPTIONS_RUN;
 
 	upgrade_close(supervisor);
+	if (clean && supervisor->children)
+		children_end_relays(supervisor->children, RELAYS_END_MS);
+	table_free(supervisor->table);
 	steering_free(supervisor->steering);
 	if (clean && steering_cleanup(TOOL_TIMEOUT_MS) < 0 && supervisor->exit_code == 0)
 		supervisor->exit_code = 1;
@@ -272,7 +279,6 @@ static void supervisor_close(struct supervisor *supervisor)
 		close(supervisor->setup->starter_fd);
 	succeed_close(supervisor);
 	children_free(supervisor->children);
-	table_free(supervisor->table);
 	ports_free(supervisor->ports);
 	addresses_watch_free(supervisor->watch);
 	notify_free(supervisor->notify);
