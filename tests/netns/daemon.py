@@ -92,7 +92,8 @@ class Portald:
         report = SANITIZER_REPORT.search(self.log())
         assert not report, f"sanitizer report:\n{self.log()[report.start():][:8000]}"
         if not self.leaves_rules:
-            assert rules.state(self.namespace) == self.before, "rules or routes are left"
+            after = rules.state(self.namespace)
+            assert after == self.before, f"rules or routes differ: {rules.difference(self.before, after)}"
 
     # ---- log ----
 

@@ -6,6 +6,8 @@ import os
 import socket
 import subprocess
 
+import wait
+
 _libc = ctypes.CDLL(None, use_errno=True)
 _CLONE_NEWNET, _CLONE_NEWNS = 0x40000000, 0x00020000
 _MS_BIND, _MS_REC, _MS_SLAVE = 0x1000, 0x4000, 0x80000
@@ -192,6 +194,13 @@ class Lab:
         self.node.ip("addr add 10.2.0.1/24 dev eth0", "addr add fd00:2::1/64 dev eth0",
                      "route add default via 10.2.0.2", "route add default via fd00:2::2")
         self.outside.ip("route add default via 10.2.0.1", "route add default via fd00:2::1")
+        wait.until(self._has_addresses, 20, "the node's addresses")
+
+    def _has_addresses(self):
+        """The kernel takes up IPv6 addresses a moment after they were given."""
+        routes = self.node.run("ip", "-6", "route", "show", "table", "local")
+        return all(f"local {address} " in routes and f"anycast {address[:-1]} " in routes
+                   for address in ("fd00:1::1", "fd00:2::1"))
 
     def _attach(self, namespace, device):
         """Connects it with a pair of interfaces: `device` in the node, eth0 in it."""

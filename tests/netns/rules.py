@@ -40,9 +40,11 @@ def state(namespace):
     addresses, for both families.
 
     Built-in chains and tables that hold nothing are passed over: looking at them makes them. So is what is
-    link-local: the kernel gives an interface that when it finds it up, a moment after the lab is made."""
+    link-local: the kernel gives an interface that when it finds it up, a moment after the lab is made, and until
+    then marks others' addresses and routes."""
     def lasting(text):
-        return [line for line in text.splitlines() if not re.search(r"\b(fe80:|ff00::/8)", line)]
+        return [re.sub(r" (tentative|linkdown)\b", "", line) for line in text.splitlines()
+                if not re.search(r"\b(fe80:|ff00::/8)", line)]
 
     saved = [line for family in TOOLS for variant in VARIANTS for line in save(namespace, variant, family)
              if line.startswith("-A") or (line.startswith(":") and line.endswith("-"))]
@@ -50,6 +52,16 @@ def state(namespace):
     routes = [lasting(namespace.run("ip", flag, "route", "show", "table", "all")) for flag in ("-4", "-6")]
     tables = [line for line in namespace.run("nft", "list", "tables").splitlines() if " portald" in line]
     return saved, tables, routes, addresses
+
+
+def difference(before, after):
+    """What of a state is new, and what is gone, as lines that say so."""
+    def lines(state_):
+        saved, tables, routes, addresses = state_
+        return {*saved, *tables, *routes[0], *routes[1], *addresses}
+
+    one, other = lines(before), lines(after)
+    return [f"+ {line}" for line in sorted(other - one)] + [f"- {line}" for line in sorted(one - other)]
 
 
 # ---- of any back end ----

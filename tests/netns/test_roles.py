@@ -35,12 +35,15 @@ def ping_once(lab, at=SERVICE):
 
 def test_every_role_runs(echoing, portald):
     running = portald("--relays=3")
-    assert set(running.roles()) == {"supervisor", "starter", "control", "relay 0", "relay 1", "relay 2"}
+    # Nobody waits for relays to be ready: their sockets are there.
+    wait.until(lambda: set(running.roles()) == {"supervisor", "starter", "control", "relay 0", "relay 1", "relay 2"},
+               15, lambda: f"every role; there are {running.roles()}")
     assert running.roles()["supervisor"] == running.process.pid
 
 
 def test_one_relay_for_each_cpu(echoing, portald):
-    assert len(portald().relays()) == len(os.sched_getaffinity(0))
+    running = portald()
+    wait.until(lambda: len(running.relays()) == len(os.sched_getaffinity(0)), 15, "the relays")
 
 
 def test_control_and_relays_have_no_power(echoing, portald):
@@ -201,8 +204,9 @@ def test_new_relay_knows_services_added_before_and_after(lab, echoing, manifests
 
 # ---- the end ----
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_stops_cleanly_with_open_connections(lab, echoing, portald, number):
+def test_stops_cleanly_and_tells_the_clients_of_open_connections(lab, echoing, portald, number):
     running = portald()
     connections = [lab.client.connect(SERVICE) for _ in range(20)]
     for connection in connections:
@@ -210,6 +214,7 @@ def test_stops_cleanly_with_open_connections(lab, echoing, portald, number):
     os.kill(running.process.pid, number)
     assert running.exit_code() == 0
     for connection in connections:
+        assert peers.becomes_of(connection, 10) in ("reset", "closed")
         connection.close()
 
 
