@@ -67,6 +67,7 @@ static void relay_process(struct rig *rig, const struct rig_options *options, ui
 	};
 	const char *verbosity = getenv("RIG_V");
 	char role[16] = "relay-0";
+	int exit_code;
 
 	role[6] = (char)('0' + index);
 	log_init(role, LOG_TEXT, verbosity ? verbosity[0] - '0' : 0);
@@ -77,8 +78,11 @@ static void relay_process(struct rig *rig, const struct rig_options *options, ui
 		/* valgrind refuses; see rig_can_limit_fds(). */
 		setrlimit(RLIMIT_NOFILE, &limit);
 	}
+	exit_code = relay_run(&relay, rig->stats, channel_fd);
+	/* Much memory, through which a leak checker would go for seconds. */
+	stats_unmap(rig->stats);
 	/* exit, not _exit: leak checkers report at exit. */
-	exit(relay_run(&relay, rig->stats, channel_fd));
+	exit(exit_code);
 }
 
 static void start_relay(struct rig *rig, const struct rig_options *options, uint32_t index)
