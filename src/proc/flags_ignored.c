@@ -58,19 +58,12 @@ static const char *check_duration(struct options *options, const char *value)
 
 static const char *check_blocks(struct options *options, const char *value)
 {
+	struct addr_prefix prefix;
+
 	(void)options;
 	while (*value) {
-		size_t length = strcspn(value, ",");
-		char block[ADDR_TEXT_BYTES];
-		struct addr_prefix prefix;
-
-		if (length >= sizeof(block))
+		if (!value_next_prefix(&value, &prefix))
 			return "must be CIDR blocks such as 10.244.0.0/16,fd00:10:244::/56";
-		memcpy(block, value, length);
-		block[length] = '\0';
-		if (addr_parse_prefix(&prefix, block) < 0)
-			return "must be CIDR blocks such as 10.244.0.0/16,fd00:10:244::/56";
-		value += length + (value[length] == ',');
 	}
 	return NULL;
 }

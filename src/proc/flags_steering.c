@@ -44,15 +44,10 @@ static const char *set_proxy_ports(struct options *options, const char *value)
 	return NULL;
 }
 
-static bool add_node_port_range(struct options *options, const char *text, size_t length)
+static bool add_node_port_range(struct options *options, const char **value)
 {
-	char block[ADDR_TEXT_BYTES];
-
-	if (length >= sizeof(block) || options->node_port_range_count == OPTIONS_MAX_NODE_PORT_RANGES)
-		return false;
-	memcpy(block, text, length);
-	block[length] = '\0';
-	return addr_parse_prefix(&options->node_port_ranges[options->node_port_range_count++], block) == 0;
+	return options->node_port_range_count < OPTIONS_MAX_NODE_PORT_RANGES &&
+	       value_next_prefix(value, &options->node_port_ranges[options->node_port_range_count++]);
 }
 
 static const char *set_nodeport_addresses(struct options *options, const char *value)
@@ -60,26 +55,18 @@ static const char *set_nodeport_addresses(struct options *options, const char *v
 	options->node_port_range_count = 0;
 	options->node_port_primary = strcmp(value, "primary") == 0;
 	while (!options->node_port_primary && *value) {
-		size_t length = strcspn(value, ",");
-
-		if (!add_node_port_range(options, value, length))
+		if (!add_node_port_range(options, &value))
 			return "must be \"primary\" or at most 32 CIDR blocks such as "
 			       "192.0.2.0/24,2001:db8::/64";
-		value += length + (value[length] == ',');
 	}
 	return NULL;
 }
 
-static bool add_pods(struct options *options, const char *text, size_t length)
+static bool add_pods(struct options *options, const char **value)
 {
-	char block[ADDR_TEXT_BYTES];
 	struct addr_prefix range;
 
-	if (length >= sizeof(block) || options->pod_range_count == ADDR_FAMILIES)
-		return false;
-	memcpy(block, text, length);
-	block[length] = '\0';
-	if (addr_parse_prefix(&range, block) < 0 ||
+	if (options->pod_range_count == ADDR_FAMILIES || !value_next_prefix(value, &range) ||
 		(options->pod_range_count > 0 &&
 			addr_family(&options->pods[0].addr) == addr_family(&range.addr)))
 		return false;
@@ -91,12 +78,9 @@ static const char *set_cluster_cidr(struct options *options, const char *value)
 {
 	options->pod_range_count = 0;
 	while (*value) {
-		size_t length = strcspn(value, ",");
-
-		if (!add_pods(options, value, length))
+		if (!add_pods(options, &value))
 			return "must be a CIDR block such as 10.244.0.0/16, or one of each family such as "
 			       "10.244.0.0/16,fd00:10:244::/56";
-		value += length + (value[length] == ',');
 	}
 	return NULL;
 }

@@ -25,6 +25,19 @@ bool value_number(const char *value, unsigned long most, unsigned long *out)
 	return *end == '\0' && *out <= most;
 }
 
+bool value_next_prefix(const char **value, struct addr_prefix *out)
+{
+	size_t length = strcspn(*value, ",");
+	char block[ADDR_TEXT_BYTES];
+
+	if (length >= sizeof(block))
+		return false;
+	memcpy(block, *value, length);
+	block[length] = '\0';
+	*value += length + ((*value)[length] == ',');
+	return addr_parse_prefix(out, block) == 0;
+}
+
 bool value_port_range(const char *value, uint16_t *first, uint16_t *last)
 {
 	unsigned long from, to;

@@ -5,6 +5,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "portald/addr.h"
+
 /* Looks value up in a NULL-terminated list. Returns the index or -1. */
 int value_choice(const char *value, const char *const *names);
 
@@ -23,6 +25,10 @@ bool value_duration_s(const char *value, uint32_t *out_s);
 
 /* Parses what Go takes for a boolean: true, false, 1, 0, t, f ... */
 bool value_switch(const char *value, bool *out);
+
+/* Takes the next of several CIDR blocks, separated by commas, off *value, which is not empty. Returns false
+ * if it is none. */
+bool value_next_prefix(const char **value, struct addr_prefix *out);
 
 /* Parses a decimal number that may be negative and lies between least and most. */
 bool value_integer(const char *value, long least, long most, long *out);
