@@ -177,6 +177,11 @@ struct model_snapshot *model_builder_finish(struct model_builder *builder);
 struct model_snapshot *model_snapshot_ref(struct model_snapshot *snapshot);
 void model_snapshot_unref(struct model_snapshot *snapshot); /* NULL is fine */
 
+/* The order of a snapshot's Services, and of slices by the Service that they belong to: below 0, 0 or above,
+ * as strcmp(). */
+int model_service_cmp(const struct model_service *a, const struct model_service *b);
+int model_slice_service_cmp(const struct model_slice *slice, const struct model_service *service);
+
 /* The service's slices as a range [*first, *first + returned count) of snapshot->slices. */
 size_t model_slices_of(
 	const struct model_snapshot *snapshot, const struct model_service *service, size_t *first);

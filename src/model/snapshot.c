@@ -70,14 +70,14 @@ void model_builder_free(struct model_builder *builder)
 	free(builder);
 }
 
-static int service_key_cmp(const struct model_service *a, const struct model_service *b)
+int model_service_cmp(const struct model_service *a, const struct model_service *b)
 {
 	int by_namespace = strcmp(a->namespace, b->namespace);
 
 	return by_namespace ? by_namespace : strcmp(a->name, b->name);
 }
 
-static int slice_service_cmp(const struct model_slice *slice, const struct model_service *service)
+int model_slice_service_cmp(const struct model_slice *slice, const struct model_service *service)
 {
 	int by_namespace = strcmp(slice->namespace, service->namespace);
 
@@ -100,7 +100,7 @@ static int order_cmp(const struct entry *a, const struct entry *b)
 static int service_entry_cmp(const void *a, const void *b)
 {
 	const struct entry *ea = a, *eb = b;
-	int by_key = service_key_cmp(ea->object, eb->object);
+	int by_key = model_service_cmp(ea->object, eb->object);
 
 	return by_key ? by_key : order_cmp(ea, eb);
 }
@@ -138,7 +138,7 @@ static void node_unref(void *node)
 
 static bool service_same_key(const void *a, const void *b)
 {
-	return service_key_cmp(a, b) == 0;
+	return model_service_cmp(a, b) == 0;
 }
 
 static bool slice_same_key(const void *a, const void *b)
@@ -222,14 +222,14 @@ size_t model_slices_of(
 	while (low < high) {
 		size_t middle = low + (high - low) / 2;
 
-		if (slice_service_cmp(snapshot->slices[middle], service) < 0)
+		if (model_slice_service_cmp(snapshot->slices[middle], service) < 0)
 			low = middle + 1;
 		else
 			high = middle;
 	}
 	*first = low;
 	for (end = low; end < snapshot->slice_count; end++) {
-		if (slice_service_cmp(snapshot->slices[end], service) != 0)
+		if (model_slice_service_cmp(snapshot->slices[end], service) != 0)
 			break;
 	}
 	return end - low;

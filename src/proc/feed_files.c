@@ -52,14 +52,6 @@ struct walk {
 	size_t first, slice_count; /* its slices */
 };
 
-/* Negative if the slice is of a Service before that one, 0 if it is of that one. */
-static int slice_order(const struct model_slice *slice, const struct model_service *service)
-{
-	int by_namespace = strcmp(slice->namespace, service->namespace);
-
-	return by_namespace ? by_namespace : strcmp(slice->service_name, service->name);
-}
-
 /* Finds the slices of the Service at which it is. */
 static void walk_find_slices(struct walk *walk)
 {
@@ -71,10 +63,11 @@ static void walk_find_slices(struct walk *walk)
 	if (walk->at == snapshot->service_count)
 		return;
 	service = snapshot->services[walk->at];
-	while (walk->first < snapshot->slice_count && slice_order(snapshot->slices[walk->first], service) < 0)
+	while (walk->first < snapshot->slice_count &&
+		model_slice_service_cmp(snapshot->slices[walk->first], service) < 0)
 		walk->first++;
 	while (walk->first + walk->slice_count < snapshot->slice_count &&
-		slice_order(snapshot->slices[walk->first + walk->slice_count], service) == 0)
+		model_slice_service_cmp(snapshot->slices[walk->first + walk->slice_count], service) == 0)
 		walk->slice_count++;
 }
 
@@ -138,14 +131,12 @@ static bool same_slices(const struct walk *old, const struct walk *new)
 	return true;
 }
 
+/* NULL: behind all. */
 static int services_order(const struct model_service *a, const struct model_service *b)
 {
-	int by_namespace;
-
 	if (!a || !b)
 		return a ? -1 : 1;
-	by_namespace = strcmp(a->namespace, b->namespace);
-	return by_namespace ? by_namespace : strcmp(a->name, b->name);
+	return model_service_cmp(a, b);
 }
 
 /* again: also what is the same. */
