@@ -26,10 +26,10 @@ static const char *proto_word(enum proto proto)
 
 /* ---- parts, in the order in which iptables-save prints ---- */
 
-/* Who sends; not: all others. */
+/* Who sends; others: all but those. */
 struct source {
 	const struct addr_prefix *range; /* NULL: anybody */
-	bool not ;
+	bool others;
 };
 
 static void add_source(struct text *out, const struct source *source)
@@ -37,7 +37,7 @@ static void add_source(struct text *out, const struct source *source)
 	char text[ADDR_TEXT_BYTES];
 
 	if (source->range)
-		text_printf(out, "%s -s %s/%u", source->not ? " !" : "",
+		text_printf(out, "%s -s %s/%u", source->others ? " !" : "",
 			addr_format(&source->range->addr, text), source->range->bits);
 }
 
@@ -236,7 +236,7 @@ static void render_scoped(struct rendering *rendering)
 		pods = NULL;
 	if (pods)
 		render_portals(rendering, PLAN_SCOPE_HOST, (struct source){.range = pods});
-	render_portals(rendering, chain->scope, (struct source){.range = pods, .not = true});
+	render_portals(rendering, chain->scope, (struct source){.range = pods, .others = true});
 }
 
 void iptables_render_chain(struct text *out, const struct iptables_chain *chain,
