@@ -118,7 +118,7 @@ int addresses_load(struct addresses *addresses, const struct options *options)
 	};
 	load_ranges(addresses, options);
 	memcpy(addresses->pods, options->pods, sizeof(addresses->pods));
-	addresses->pod_range_count = options->pods_told_otherwise ? 0 : options->pod_range_count;
+	addresses->pod_range_count = options_pod_ranges(options);
 	rc = addr_list_own(&addresses->list, &addresses->count);
 	error = interfaces_lack_address(&addresses->routed);
 	return rc < 0 ? rc : error;

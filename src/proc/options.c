@@ -275,6 +275,11 @@ bool options_is_node(const struct options *options)
 	return options->command == OPTIONS_DAEMON && options->steering != OPTIONS_STEERING_NONE;
 }
 
+size_t options_pod_ranges(const struct options *options)
+{
+	return options->pods_told_otherwise ? 0 : options->pod_range_count;
+}
+
 struct addr options_bind_addr(const struct options *options, enum addr_family family)
 {
 	if (addr_family(&options->bind_addr) == family)

@@ -96,8 +96,8 @@ struct options {
 	/* --cluster-cidr: at most one a family; they count unless --detect-local-mode says otherwise. */
 	struct addr_prefix pods[ADDR_FAMILIES];
 	size_t pod_range_count;
-	bool pods_told_otherwise;
-	struct addr bind_addr; /* for its own family; see options_bind_addr() */
+	bool pods_told_otherwise; /* see options_pod_ranges() */
+	struct addr bind_addr;    /* for its own family; see options_bind_addr() */
 
 	/* flags_admin.c; see options_health_at() */
 	struct options_at health, metrics;
@@ -143,6 +143,9 @@ bool options_is_node(const struct options *options);
 /* Where the listeners of a family bind: --bind-address if it is of that family; else loopback with
  * --steering=none, and "any" without. */
 struct addr options_bind_addr(const struct options *options, enum addr_family family);
+
+/* How many of options->pods count. */
+size_t options_pod_ranges(const struct options *options);
 
 /* Where health and metrics are served, if at all. */
 struct admin_at options_health_at(const struct options *options);

@@ -184,7 +184,7 @@ static void each_listener(void *context, admin_listener_fn visit, void *visitor)
 
 static bool knows_pods(const struct options *options, enum addr_family family)
 {
-	for (size_t i = 0; i < options->pod_range_count && !options->pods_told_otherwise; i++) {
+	for (size_t i = 0; i < options_pod_ranges(options); i++) {
 		if (addr_family(&options->pods[i].addr) == family)
 			return true;
 	}

@@ -23,6 +23,13 @@ static int next_of(const struct addr_set *a, size_t i, const struct addr_set *b,
 	return k == b->count ? -1 : addr_cmp(&a->list[i], &b->list[k]);
 }
 
+struct addr_set addr_set_copy(const struct addr_set *set)
+{
+	const struct addr_set none = {.count = 0};
+
+	return addr_set_union(set, &none);
+}
+
 struct addr_set addr_set_union(const struct addr_set *a, const struct addr_set *b)
 {
 	struct addr_set both = {.list = mem_calloc(a->count + b->count, sizeof(*both.list))};

@@ -14,7 +14,9 @@ struct addr_set {
 /* That address in the set; NULL if it is not in it. */
 const struct addr *addr_set_find(const struct addr_set *set, const struct addr *addr);
 
-/* New sets, which the caller frees with addr_set_fini(): what is in either; what is in a and not in b. */
+/* New sets, which the caller frees with addr_set_fini(): the same; what is in either; what is in a and not in
+ * b. */
+struct addr_set addr_set_copy(const struct addr_set *set);
 struct addr_set addr_set_union(const struct addr_set *a, const struct addr_set *b);
 struct addr_set addr_set_minus(const struct addr_set *a, const struct addr_set *b);
 

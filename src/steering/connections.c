@@ -217,11 +217,10 @@ int connections_ask(struct connections_query **query, struct event_base *base,
 	void *context)
 {
 	struct connections_query *made = mem_calloc(1, sizeof(*made));
-	const struct addr_set none = {.count = 0};
 	int rc;
 
 	*made = (struct connections_query){
-		.asked = addr_set_union(addresses, &none),
+		.asked = addr_set_copy(addresses),
 		.used = mem_calloc(addresses->count, sizeof(*made->used)),
 		.done = done,
 		.context = context,

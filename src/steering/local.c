@@ -145,12 +145,11 @@ static void on_linger(evutil_socket_t fd, short what, void *context)
 /* What there is of ours: what is known to be, or what the kernel says. Returns 0 or a negative errno. */
 static int look(struct backend *backend, struct addr_set *there)
 {
-	const struct addr_set none = {.count = 0};
 	struct addr_set strangers;
 	int rc = 0;
 
 	if (backend->was)
-		*there = addr_set_union(&backend->routed, &none);
+		*there = addr_set_copy(&backend->routed);
 	else
 		rc = route_local_load(&there->list, &there->count);
 	strangers = addr_set_minus(there, &backend->routed);
