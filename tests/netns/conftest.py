@@ -35,6 +35,7 @@ import families  # noqa: E402
 import lab as lab_module  # noqa: E402
 import manifests as manifests_module  # noqa: E402
 import peers  # noqa: E402
+import steered  # noqa: E402
 import udp  # noqa: E402
 import wait  # noqa: E402
 
@@ -223,6 +224,21 @@ def app(lab, family, manifests):
 @pytest.fixture
 def udp_app(lab, family, manifests):
     return app_module.App(lab, family, manifests, "udp")
+
+
+@pytest.fixture
+def portals(app, serve):
+    """The Service with a ClusterIP and a NodePort."""
+    app.serve(serve)
+    app.node_port()
+    app.write()
+    return app
+
+
+@pytest.fixture
+def node(lab, backend, family):
+    """The lab's node, as the test's way of steering leaves it (steered.py)."""
+    return steered.Node(lab, backend, family)
 
 
 @pytest.fixture

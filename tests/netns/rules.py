@@ -35,17 +35,18 @@ def chain(namespace, name, variant="nft", family="v4", table=None):
             if line.startswith(head)]
 
 
+def lasting(text):
+    """The lines of what `ip` prints of routes or addresses, but for what is link-local: the kernel gives an interface
+    that when it finds it up, a moment after the lab is made, and until then marks others' addresses and routes."""
+    return [re.sub(r" (tentative|linkdown)\b", "", line) for line in text.splitlines()
+            if not re.search(r"\b(fe80:|ff00::/8)", line)]
+
+
 def state(namespace):
     """What portald must leave as it was: all rules of both variants, no table of its own, all routes and
     addresses, for both families.
 
-    Built-in chains and tables that hold nothing are passed over: looking at them makes them. So is what is
-    link-local: the kernel gives an interface that when it finds it up, a moment after the lab is made, and until
-    then marks others' addresses and routes."""
-    def lasting(text):
-        return [re.sub(r" (tentative|linkdown)\b", "", line) for line in text.splitlines()
-                if not re.search(r"\b(fe80:|ff00::/8)", line)]
-
+    Built-in chains and tables that hold nothing are passed over: looking at them makes them."""
     saved = [line for family in TOOLS for variant in VARIANTS for line in save(namespace, variant, family)
              if line.startswith("-A") or (line.startswith(":") and line.endswith("-"))]
     addresses = lasting(re.sub(r"(?m)^\d+: ", "", namespace.run("ip", "-o", "addr")))

@@ -53,8 +53,7 @@ class Node:
     # ---- what is there ----
 
     def _routes(self):
-        lines = self.node.run(*IP[self.family.name], "-N", "route", "show", "table", "all").splitlines()
-        return [line for line in lines if not re.search(r"\b(fe80:|ff00::/8)", line)]
+        return rules.lasting(self.node.run(*IP[self.family.name], "-N", "route", "show", "table", "all"))
 
     def _tables(self, ours):
         """nft's word for tables; those of iptables-nft are left to iptables-nft-save."""

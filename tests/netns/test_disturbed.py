@@ -4,24 +4,9 @@ import signal
 
 import app as app_module
 import pytest
-import steered
 import wait
 
 PODS = {"pod1", "pod2", "pod3"}
-
-
-@pytest.fixture
-def node(lab, backend, family):
-    return steered.Node(lab, backend, family)
-
-
-@pytest.fixture
-def portals(app, serve):
-    """The Service with a ClusterIP and a NodePort."""
-    app.serve(serve)
-    app.node_port()
-    app.write()
-    return app
 
 
 def is_served(app):

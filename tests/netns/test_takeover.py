@@ -8,26 +8,11 @@ import conftest
 import families
 import pytest
 import rules
-import steered
 import tools as tools_module
 import wait
 
 PODS = {"pod1", "pod2", "pod3"}
 MANY = 100
-
-
-@pytest.fixture
-def node(lab, backend, family):
-    return steered.Node(lab, backend, family)
-
-
-@pytest.fixture
-def portals(app, serve):
-    """The Service with a ClusterIP and a NodePort."""
-    app.serve(serve)
-    app.node_port()
-    app.write()
-    return app
 
 
 @pytest.fixture
